@@ -1,0 +1,1 @@
+"""Durable AI agents: the AgentTask runner. Importing this package imports nothing else."""
