@@ -1,0 +1,64 @@
+// A scripted model for the tests: aimock behind a launcher that adds scripts, delays and a count of begun calls.
+//
+//   node model.mjs HOST PORT        prints one line of JSON, {"port": …}, once it listens
+//
+//   PUT /scripts/<model>            {"replies": [reply, …], "delayMs": 0}; a reply is an aimock response, or
+//                                   {"sum": true}: "The sum is N." over all numbers in the tool results so far
+//   GET /scripts/<model>            {"begun": n}: calls that arrived, those included whose caller died meanwhile
+//   GET /__aimock/journal           aimock's own record of every call, the witness the tests count by
+//
+// Which reply a request gets depends on the conversation alone (how many assistant messages it holds), so a repeated
+// call gets the same reply. The delay sits in aimock's response factory: a call whose caller is gone when the delay
+// ends is still journalled, which aimock's own latency setting would not do.
+
+import { LLMock } from "@copilotkit/aimock";
+
+const [host, port] = [process.argv[2] ?? "127.0.0.1", Number(process.argv[3] ?? 0)];
+const scripts = new Map();
+
+const numbersOf = (text) => (text.match(/-?\d+/g) ?? []).map(Number);
+
+function sumOfToolResults(messages) {
+  const results = messages.filter((message) => message.role === "tool").map((message) => String(message.content));
+  return results.flatMap(numbersOf).reduce((total, number) => total + number, 0);
+}
+
+async function reply(request) {
+  const script = scripts.get(request.model);
+  const turn = request.messages.filter((message) => message.role === "assistant").length;
+  script.begun += 1;
+  if (script.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, script.delayMs));
+  const scripted = script.replies[turn];
+  if (scripted === undefined) return { error: { message: `script ends before turn ${turn}`, type: "invalid_request_error" }, status: 400 };
+  return scripted.sum ? { content: `The sum is ${sumOfToolResults(request.messages)}.` } : scripted;
+}
+
+async function bodyOf(request) {
+  const parts = [];
+  for await (const part of request) parts.push(part);
+  return JSON.parse(Buffer.concat(parts).toString("utf8"));
+}
+
+const scriptControl = {
+  async handleRequest(request, response, pathname) {
+    const name = decodeURIComponent(pathname.replace(/^\//, ""));
+    if (request.method === "PUT") scripts.set(name, { begun: 0, delayMs: 0, ...(await bodyOf(request)) });
+    const script = scripts.get(name);
+    response.writeHead(script ? 200 : 404, { "Content-Type": "application/json" });
+    response.end(JSON.stringify(script ? { begun: script.begun } : { error: `no script ${name}` }));
+    return true;
+  },
+};
+
+const mock = new LLMock({ host, port, journalMaxEntries: 0, logLevel: "warn" });
+mock.mount("/scripts", scriptControl);
+mock.addFixture({ match: { predicate: (request) => scripts.has(request.model) }, response: reply });
+await mock.start();
+console.log(JSON.stringify({ port: mock.port }));
+
+// The launcher ends with whoever started it: a closed standard input is the sign, and leaves no orphan after a crash.
+process.stdin.resume();
+process.stdin.on("end", async () => {
+  await mock.stop();
+  process.exit(0);
+});
