@@ -1,0 +1,103 @@
+"""Every error of the runner that has a meaning beyond "a defect", in one tree.
+
+    AgentTaskError
+    ├── StoreError                what an object store answered, or that it did not
+    │   ├── Absent                nothing under this key (an answer)
+    │   ├── Exists                put-if-absent was refused: the key is taken (an answer)
+    │   ├── TooLarge              the object is larger than the reader's bound
+    │   ├── Unavailable           no usable answer; the only one worth asking again
+    │   ├── Denied                the credentials are missing, wrong or not allowed to
+    │   ├── NotFound              the bucket (or folder) itself does not exist
+    │   └── Misconfigured         the store cannot do what is asked, or is not the store it is said to be
+    └── LogError                  what the checkpoint log says
+        ├── Fenced                a newer claim stands in the log: stop at once
+        ├── CheckpointLost        the recorded checkpoint is above everything the store holds
+        ├── CheckpointCorrupt     a record that is needed does not verify
+        ├── FormatTooNew          the log was written in a format this version cannot read
+        └── RecordTooLarge        an append is larger than a restore would accept
+
+Whether asking again can help is in the type (`retryable`). Errors of libraries are translated where they enter, in
+`store/`, and nowhere else.
+"""
+# ruff: noqa: N818 - the words of the field (fenced, absent, denied) say more than a suffix
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AgentTaskError(Exception):
+    """Root of all."""
+
+    retryable: ClassVar[bool] = False
+    """Whether the same request may succeed later without anybody changing anything."""
+
+
+class StoreError(AgentTaskError):
+    """What an object store answered, or that it did not."""
+
+
+class Absent(StoreError):
+    """Nothing is stored under the key."""
+
+
+class Exists(StoreError):
+    """Put-if-absent was refused: something is stored under the key already."""
+
+
+class TooLarge(StoreError):
+    """The object is larger than the reader said it would take; nothing was read."""
+
+
+class Unavailable(StoreError):
+    """No usable answer: a refused connection, a timeout, a 5xx, a cut body. A write may or may not have happened."""
+
+    retryable = True
+
+
+class Denied(StoreError):
+    """The store refused the credentials, or there are none."""
+
+
+class NotFound(StoreError):
+    """The bucket, or the folder that stands for it, does not exist."""
+
+
+class Misconfigured(StoreError):
+    """The store cannot hold a checkpoint log, or its address, region or name is wrong."""
+
+
+class LogError(AgentTaskError):
+    """What the checkpoint log says."""
+
+
+class Fenced(LogError):
+    """The log belongs to someone newer: `newest_attempt` is the newest attempt met in it."""
+
+    def __init__(self, message: str, *, newest_attempt: int) -> None:
+        super().__init__(message)
+        self.newest_attempt = newest_attempt
+
+
+class CheckpointLost(LogError):
+    """The recorded checkpoint is above every record the store holds, or the log is empty."""
+
+
+class CheckpointCorrupt(LogError):
+    """The record under `key` is needed and does not verify."""
+
+    def __init__(self, message: str, *, key: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class FormatTooNew(LogError):
+    """The record under `key` has a format this version cannot read; nothing was touched."""
+
+    def __init__(self, message: str, *, key: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class RecordTooLarge(LogError):
+    """An append is larger than a restore would accept; nothing was written, and the log stays usable."""
