@@ -1,0 +1,74 @@
+"""How long a store may keep its caller waiting: repeats what is worth repeating, but not for ever."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from agenttask.clock import Clock
+from agenttask.errors import StoreError, Unavailable
+from agenttask.store.base import Entry, Store
+
+FIRST_PAUSE_SECONDS: Final = 0.1
+LONGEST_PAUSE_SECONDS: Final = 5.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a log goes without any answer of its store before it gives up, in seconds since the last one."""
+
+    claim_seconds: float = 10.0
+    """Until the claim is confirmed: nothing is at stake yet, and somebody may be waiting for the reason."""
+    append_seconds: float = 60.0
+    """From then on: work is at stake."""
+    jitter: Callable[[], float] = random.random
+    """Numbers in [0, 1): pauses between tries are shortened by up to half."""
+
+
+class PatientStore:
+    """A store that repeats a call as long as that can help: `Unavailable` here means that the patience is used up.
+
+    A put that is repeated may be refused by its own earlier try; whoever is refused must read what is there.
+    """
+
+    def __init__(self, store: Store, *, clock: Clock, seconds: float, jitter: Callable[[], float]) -> None:
+        self.seconds = seconds
+        self._store = store
+        self._clock = clock
+        self._jitter = jitter
+        self._answered = clock.monotonic()
+
+    async def get(self, key: str, *, max_bytes: int) -> bytes:
+        return await self._persist(lambda: self._store.get(key, max_bytes=max_bytes))
+
+    async def put_if_absent(self, key: str, body: bytes, *, first: bool) -> None:
+        await self._persist(lambda: self._store.put_if_absent(key, body, first=first))
+
+    async def list(self, prefix: str, *, after: str | None) -> Sequence[Entry]:
+        return await self._persist(lambda: self._store.list(prefix, after=after))
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
+        began = self._clock.monotonic()
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                answer = await call()
+            except Unavailable as error:
+                silent = self._clock.monotonic() - max(began, self._answered)
+                if silent + pause > self.seconds:
+                    raise Unavailable(f"the store gave no answer for {silent:.0f} s: {error}") from error
+            except StoreError:
+                self._answered = self._clock.monotonic()
+                raise
+            else:
+                self._answered = self._clock.monotonic()
+                return answer
+            await self._clock.sleep(pause * (1 - self._jitter() / 2))
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

@@ -1,0 +1,232 @@
+"""Pure: one record of the log as bytes.
+
+    {"format":1,"seq":7,…}\\n         the header: one line of JSON
+    <sha256 of that line, hex>\\n     the record's digest
+    <zstd of a JSON list>            the body: the events
+
+The header names the digest of its body and of the record before it, so the digest of the newest record vouches for the
+whole log. Every later format keeps the first two lines and the header's `format`, so that an older reader can tell
+"too new" from "damaged".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+import zstandard
+
+from agenttask.errors import CheckpointCorrupt, FormatTooNew, RecordTooLarge
+
+FORMAT: Final = 1
+MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
+"""Bound of a record as stored, and of its body decompressed: what is larger is neither written nor read, so that a
+damaged or hostile store cannot exhaust the reader's memory."""
+VOLATILE: Final = "volatile"
+"""Key of an event for what may differ when the same work is done again, such as latencies: it is stored, but stays out of
+the progress digest."""
+NO_PROGRESS: Final = hashlib.sha256(b"").hexdigest()
+"""Progress digest of a log without agent events."""
+
+Event = Mapping[str, Any]
+
+
+class Kind(StrEnum):
+    """What a record is."""
+
+    CLAIM = "claim"
+    """The first record of an attempt: from here on the log takes no writes of older ones. Has no events."""
+    EVENTS = "events"
+    FINAL = "final"
+    """The run is over; nothing follows."""
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Who writes: the pod, and a random value per process of it."""
+
+    pod_uid: str = msgspec.field(name="podUID")
+    process: str
+
+
+class Parent(msgspec.Struct, frozen=True, kw_only=True):
+    """The record before."""
+
+    seq: int
+    digest: str
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What stands on a record's first line. Unknown fields are ignored."""
+
+    format: int = FORMAT
+    seq: int
+    attempt: int
+    holder: Holder
+    parent: Parent | None
+    """None for record 1 alone."""
+    time: str
+    """When the record was built, RFC 3339 in UTC. Decides nothing."""
+    step: int
+    max_steps: int
+    kind: Kind
+    retry: int
+    """How many tries failed before the one this record holds."""
+    body_digest: str
+    """SHA-256 of the body as stored, hex."""
+    body_bytes: int
+    """Size of the body decompressed."""
+    progress_digest: str
+    """Hash of the one before and of this record's agent events: equal digests mean equal work, whoever did it."""
+
+
+class RecordRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A record as status and people name it."""
+
+    key: str
+    id: str
+    seq: int
+    digest: str
+    progress_digest: str
+    step: int
+    attempt: int
+    time: str
+    size_bytes: int
+    """Size of the record as stored."""
+    parent_id: str | None
+
+
+class Record(Header, frozen=True, kw_only=True):
+    """A record read or about to be written: its header, its events, and where it lies."""
+
+    key: str
+    digest: str
+    size_bytes: int
+    events: tuple[dict[str, Any], ...]
+
+    @property
+    def ref(self) -> RecordRef:
+        """How status names it."""
+        return RecordRef(
+            key=self.key,
+            id=_id(self.seq, self.digest),
+            seq=self.seq,
+            digest=self.digest,
+            progress_digest=self.progress_digest,
+            step=self.step,
+            attempt=self.attempt,
+            time=self.time,
+            size_bytes=self.size_bytes,
+            parent_id=None if self.parent is None else _id(self.parent.seq, self.parent.digest),
+        )
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A record as built for writing: `body` is the object, `record` what a reader will make of it."""
+
+    record: Record
+    body: bytes
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+def _id(seq: int, digest: str) -> str:
+    return f"{seq}-{digest[:12]}"
+
+
+def build(
+    *,
+    key: str,
+    parent: Record | None,
+    kind: Kind,
+    attempt: int,
+    holder: Holder,
+    now: datetime,
+    step: int,
+    max_steps: int,
+    retry: int,
+    events: Sequence[Event],
+) -> Draft:
+    """The record after `parent` (None: the log's first). `ValueError` if an event is not JSON, `RecordTooLarge`."""
+    # Not msgspec: it writes NaN as null, and refuses the lone surrogates that models do produce.
+    plain = json.dumps(list(events), separators=(",", ":"), allow_nan=False).encode()
+    packed = zstandard.ZstdCompressor().compress(plain)
+    header = Header(
+        seq=1 if parent is None else parent.seq + 1,
+        attempt=attempt,
+        holder=holder,
+        parent=None if parent is None else Parent(seq=parent.seq, digest=parent.digest),
+        time=now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        step=step,
+        max_steps=max_steps,
+        kind=kind,
+        retry=retry,
+        body_digest=hashlib.sha256(packed).hexdigest(),
+        body_bytes=len(plain),
+        progress_digest=_progress(parent, events),
+    )
+    line = msgspec.json.encode(header)
+    digest = hashlib.sha256(line).hexdigest()
+    body = b"\n".join((line, digest.encode(), packed))
+    if max(len(body), len(plain)) > MAX_RECORD_BYTES:
+        raise RecordTooLarge(
+            f"a record of {max(len(body), len(plain))} bytes; at most {MAX_RECORD_BYTES} can be restored"
+        )
+    return Draft(record=_record(header, key=key, digest=digest, size=len(body), events=json.loads(plain)), body=body)
+
+
+def parse(*, key: str, seq: int, body: bytes) -> Record:
+    """The record under `key`, which must be number `seq`. `CheckpointCorrupt` or `FormatTooNew` if it cannot be read.
+
+    Verifies the record by itself; whether it belongs behind the one before it is the chain's question.
+    """
+    line, _, rest = body.partition(b"\n")
+    digest, _, packed = rest.partition(b"\n")
+    if hashlib.sha256(line).hexdigest().encode() != digest:
+        raise CheckpointCorrupt(f"record {key} is damaged: its header does not match its digest", key=key)
+    try:
+        if (found := msgspec.json.decode(line, type=_Format).format) > FORMAT:
+            raise FormatTooNew(f"record {key} has format {found}; this version reads up to {FORMAT}", key=key)
+        header = msgspec.json.decode(line, type=Header)
+    except msgspec.MsgspecError as error:
+        raise CheckpointCorrupt(f"record {key} is damaged: {error}", key=key) from error
+    if header.seq != seq:
+        raise CheckpointCorrupt(f"record {key} says it is number {header.seq}", key=key)
+    if hashlib.sha256(packed).hexdigest() != header.body_digest:
+        raise CheckpointCorrupt(f"record {key} is damaged: its events do not match their digest", key=key)
+    return _record(
+        header, key=key, digest=digest.decode(), size=len(body), events=_events(header, key=key, packed=packed)
+    )
+
+
+def _events(header: Header, *, key: str, packed: bytes) -> list[dict[str, Any]]:
+    try:
+        # zstandard allocates whatever size the frame declares, so that is looked at first.
+        declared = zstandard.frame_content_size(packed)
+        if declared != header.body_bytes or declared > MAX_RECORD_BYTES:
+            raise CheckpointCorrupt(f"record {key} declares {declared} bytes of events", key=key)
+        events = json.loads(zstandard.ZstdDecompressor().decompress(packed, allow_extra_data=False))
+    except (zstandard.ZstdError, ValueError, RecursionError) as error:
+        raise CheckpointCorrupt(f"record {key} is damaged: {error}", key=key) from error
+    if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
+        raise CheckpointCorrupt(f"record {key} holds no list of events", key=key)
+    return events
+
+
+def _record(header: Header, *, key: str, digest: str, size: int, events: list[dict[str, Any]]) -> Record:
+    fields = {name: getattr(header, name) for name in Header.__struct_fields__}
+    return Record(**fields, key=key, digest=digest, size_bytes=size, events=tuple(events))
+
+
+def _progress(parent: Record | None, events: Sequence[Event]) -> str:
+    before = NO_PROGRESS if parent is None else parent.progress_digest
+    if not events:
+        return before
+    lasting = [{key: value for key, value in event.items() if key != VOLATILE} for event in events]
+    return hashlib.sha256((before + json.dumps(lasting, separators=(",", ":"))).encode()).hexdigest()
