@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agenttask.clock import Clock
-from agenttask.errors import Fenced
+from agenttask.errors import AgentTaskError, Fenced, Unavailable
 from agenttask.log.chain import Chain, Keys
 from agenttask.log.claim import Claimant, Recorded, put_or_read
 from agenttask.log.patience import Patience, PatientStore
-from agenttask.log.record import Event, Holder, Kind, Record, RecordRef, build
+from agenttask.log.record import Draft, Event, Holder, Kind, Record, RecordRef, build
 from agenttask.store.base import Store
 
 
@@ -33,7 +33,8 @@ class Log:
     """A claimed log. Appends may be asked for concurrently; they are written one by one, in the order asked.
 
     An append that fails otherwise than by `ValueError` or `RecordTooLarge` leaves open whether its record stands in the
-    log. Nothing may be written behind it then, so every later append raises the same error again.
+    log. Nothing may be written behind it then, so every later append raises the same error again, or `Unavailable` if the
+    one in flight was cancelled.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Log:
         self._holder = claim.holder
         self._clock = clock
         self._turn = asyncio.Lock()
-        self._ended_by: BaseException | None = None
+        self._ended_by: AgentTaskError | None = None
 
     @classmethod
     async def open(
@@ -80,12 +81,8 @@ class Log:
             return Opened(log=None, records=records, final=chain.final, resumed_from=None)
         patient.seconds = patience.append_seconds
         parent = records[-2].ref if len(records) > 1 else None
-        return Opened(
-            log=cls(store=patient, keys=keys, claim=claim, clock=clock),
-            records=records,
-            final=None,
-            resumed_from=parent,
-        )
+        log = cls(store=patient, keys=keys, claim=claim, clock=clock)
+        return Opened(log=log, records=records, final=None, resumed_from=parent)
 
     @property
     def head(self) -> RecordRef:
@@ -121,15 +118,18 @@ class Log:
                 retry=retry,
                 events=events,
             )
+            self._ended_by = Unavailable(f"whether {draft.record.key} was written is not known")
             try:
-                other = await put_or_read(draft, store=self._store)
-                if other is not None:
-                    raise Fenced(
-                        f"attempt {other.attempt} holds the log: {other.key} is its record",
-                        newest_attempt=other.attempt,
-                    )
-            except BaseException as error:
+                await self._commit(draft)
+            except AgentTaskError as error:
                 self._ended_by = error
                 raise
+            self._ended_by = None
             self._head = draft.record
             return self.head
+
+    async def _commit(self, draft: Draft) -> None:
+        if (other := await put_or_read(draft, store=self._store)) is not None:
+            raise Fenced(
+                f"attempt {other.attempt} holds the log: {other.key} is its record", newest_attempt=other.attempt
+            )

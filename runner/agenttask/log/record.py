@@ -28,8 +28,8 @@ MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 """Bound of a record as stored, and of its body decompressed: what is larger is neither written nor read, so that a
 damaged or hostile store cannot exhaust the reader's memory."""
 VOLATILE: Final = "volatile"
-"""Key of an event for what may differ when the same work is done again, such as latencies: it is stored, but stays out of
-the progress digest."""
+"""Key of an event for what may differ when the same work is done again, such as latencies: stored like the rest, but kept
+out of the progress digest."""
 NO_PROGRESS: Final = hashlib.sha256(b"").hexdigest()
 """Progress digest of a log without agent events."""
 
@@ -174,10 +174,8 @@ def build(
     line = msgspec.json.encode(header)
     digest = hashlib.sha256(line).hexdigest()
     body = b"\n".join((line, digest.encode(), packed))
-    if max(len(body), len(plain)) > MAX_RECORD_BYTES:
-        raise RecordTooLarge(
-            f"a record of {max(len(body), len(plain))} bytes; at most {MAX_RECORD_BYTES} can be restored"
-        )
+    if (largest := max(len(body), len(plain))) > MAX_RECORD_BYTES:
+        raise RecordTooLarge(f"a record of {largest} bytes; at most {MAX_RECORD_BYTES} can be restored")
     return Draft(record=_record(header, key=key, digest=digest, size=len(body), events=json.loads(plain)), body=body)
 
 
