@@ -1,0 +1,3 @@
+module agenttask.test/pause
+
+go 1.26.0
