@@ -1,0 +1,45 @@
+"""Waiting for a condition, with a deadline and an account of what was last seen: the one place that sleeps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.05
+
+
+def until(
+    probe: Callable[[], T | None],
+    *,
+    what: str,
+    within_seconds: float,
+    seen: Callable[[], object] = lambda: "nothing more is known",
+) -> T:
+    """Return the first truthy answer of `probe`.
+
+    Raises AssertionError naming `what`, and what `seen` answers then, when `within_seconds` have passed.
+    """
+    deadline = time.monotonic() + within_seconds
+    while True:
+        answer = probe()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_seconds:g} s: {what}; last seen: {seen()}")
+        time.sleep(POLL_SECONDS)
+
+
+def throughout(probe: Callable[[], object], *, what: str, seconds: float) -> None:
+    """Hold that `probe` stays truthy for `seconds`: for what must *not* happen, where no event marks the end."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert probe(), f"stopped being so: {what}"
+        time.sleep(POLL_SECONDS)
+
+
+def pause(*, seconds: float) -> None:
+    """Let a seeded random span pass: the point in time at which a fault strikes."""
+    time.sleep(seconds)
