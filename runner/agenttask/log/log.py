@@ -33,8 +33,8 @@ class Log:
     """A claimed log. Appends may be asked for concurrently; they are written one by one, in the order asked.
 
     An append that fails otherwise than by `ValueError` or `RecordTooLarge` leaves open whether its record stands in the
-    log. Nothing may be written behind it then, so every later append raises the same error again, or `Unavailable` if the
-    one in flight was cancelled.
+    log. Nothing may be written behind it then, so every later append raises the same error again (`Unavailable` if the
+    one in flight was cancelled).
     """
 
     def __init__(

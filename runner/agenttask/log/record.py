@@ -28,8 +28,8 @@ MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 """Bound of a record as stored, and of its body decompressed: what is larger is neither written nor read, so that a
 damaged or hostile store cannot exhaust the reader's memory."""
 VOLATILE: Final = "volatile"
-"""Key of an event for what may differ when the same work is done again, such as latencies: stored like the rest, but kept
-out of the progress digest."""
+"""Key of an event for what may differ when the same work is done again, such as latencies: stored, but kept out of the
+progress digest."""
 NO_PROGRESS: Final = hashlib.sha256(b"").hexdigest()
 """Progress digest of a log without agent events."""
 
