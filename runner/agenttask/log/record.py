@@ -29,7 +29,7 @@ MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 damaged or hostile store cannot exhaust the reader's memory."""
 VOLATILE: Final = "volatile"
 """Key of an event for what may differ when the same work is done again, such as latencies: stored, but kept out of the
-progress digest."""
+progress digest. An event that has nothing else is no progress at all."""
 NO_PROGRESS: Final = hashlib.sha256(b"").hexdigest()
 """Progress digest of a log without agent events."""
 
@@ -224,7 +224,7 @@ def _record(header: Header, *, key: str, digest: str, size: int, events: list[di
 
 def _progress(parent: Record | None, events: Sequence[Event]) -> str:
     before = NO_PROGRESS if parent is None else parent.progress_digest
-    if not events:
+    lasting = [kept for event in events if (kept := {key: value for key, value in event.items() if key != VOLATILE})]
+    if not lasting:
         return before
-    lasting = [{key: value for key, value in event.items() if key != VOLATILE} for event in events]
     return hashlib.sha256((before + json.dumps(lasting, separators=(",", ":"))).encode()).hexdigest()

@@ -1,0 +1,117 @@
+"""What can happen in an agent's run: the vocabulary of the log's records, as the agent reads them.
+
+An event is written once and read for ever, so each field is a promise: fields are added, never renamed, and decoding
+ignores what it does not know. `Claimed` alone is never written as an event: it stands for the claim record that begins
+an attempt, so that a fold sees where one attempt ends and the next begins.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeAlias
+
+import msgspec
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="type"):
+    """Base of all events: JSON objects whose `type` says which."""
+
+    passing: ClassVar[frozenset[str]] = frozenset()
+    """Keys that may differ when the same work is done again; they stay out of the log's progress digest."""
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Tokens of one model call. `estimated` marks numbers the endpoint did not report."""
+
+    prompt: int
+    completion: int
+    estimated: bool = False
+
+
+class Claimed(_Event, frozen=True, tag="claimed"):
+    """A new attempt begins."""
+
+    attempt: int
+
+
+class Started(_Event, frozen=True, tag="started"):
+    """The run begins: everything that shapes the first request is frozen here."""
+
+    prompt: str
+    system_prompt: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    """Tool schemas as they are sent, in the order of the task's list."""
+
+
+class Reconfigured(_Event, frozen=True, tag="reconfigured"):
+    """The task was edited between two attempts, so that requests look different from here on."""
+
+    system_prompt: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+
+
+class Replied(_Event, frozen=True, tag="replied"):
+    """The model's reply, as received: unknown fields and argument strings included."""
+
+    message: dict[str, Any]
+    finish_reason: str
+    tokens: Tokens
+    model: str
+    """The model's name as the endpoint reports it, else as it was asked for."""
+    ms: int
+    """Time from the request that succeeded to its whole reply, in milliseconds."""
+    failed: tuple[str, ...] = ()
+    """One sentence for each try that failed before this reply came."""
+
+    passing: ClassVar[frozenset[str]] = frozenset({"ms", "failed"})
+
+
+class ToolReturned(_Event, frozen=True, tag="toolReturned"):
+    """What one tool call gave back, failures included."""
+
+    call: str
+    """The call's identity, `<seq of the reply>.<index>`."""
+    tool: str
+    text: str
+    """What the model is told."""
+    ok: bool
+    ms: int
+
+    passing: ClassVar[frozenset[str]] = frozenset({"ms"})
+
+
+class Stopped(_Event, frozen=True, tag="stopped"):
+    """The attempt ended on purpose, and says whether it left a model call behind whose reply it never saw."""
+
+    reason: str
+    calling: bool = False
+
+    passing: ClassVar[frozenset[str]] = frozenset({"type", "reason", "calling"})
+
+
+class Ended(_Event, frozen=True, tag="ended"):
+    """The run is over; this is the event of the final record."""
+
+    outcome: str
+    reason: str
+    message: str
+    answer: str = ""
+
+
+Event: TypeAlias = Claimed | Started | Reconfigured | Replied | ToolReturned | Stopped | Ended
+
+
+VOLATILE = "volatile"
+"""The log's key for what stays out of its progress digest."""
+
+
+def encode(event: Event) -> dict[str, Any]:
+    """The event as plain JSON values, for the log."""
+    plain: dict[str, Any] = msgspec.to_builtins(event)
+    passing = {key: plain.pop(key) for key in event.passing if key in plain}
+    return {**plain, VOLATILE: passing} if passing else plain
+
+
+def decode(plain: dict[str, Any]) -> Event:
+    """The event a record holds. Raises msgspec.ValidationError for one of an unknown type."""
+    event: Event = msgspec.convert({**plain, **plain.get(VOLATILE, {})}, Event)
+    return event

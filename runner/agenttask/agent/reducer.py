@@ -1,0 +1,204 @@
+"""state = reduce(state, event): pure, total, and the only way a state changes.
+
+                     Started
+    (empty) ────────────────────▶ awaits model ◀──────────────┐
+                                    │  Replied                 │ the last ToolReturned of the reply
+                                    ├──────────▶ open calls ───┘
+                                    └──────────▶ answer ──Ended──▶ ended
+
+A cut, filtered or empty reply leads back to *awaits model* with a sentence for the model in the conversation. `Claimed`
+and `Stopped` lie between any two of these and change the accounts only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from agenttask.agent.events import (
+    Claimed,
+    Ended,
+    Event,
+    Reconfigured,
+    Replied,
+    Started,
+    Stopped,
+    ToolReturned,
+)
+from agenttask.agent.state import KEPT_ATTEMPTS, AttemptTally, Call, State
+
+CUT_REASONS = {
+    "length": "Your last reply was cut off at the length limit; none of its tool calls was run. Reply again, shorter.",
+    "content_filter": "Your last reply was stopped by a content filter; none of its tool calls was run. Reply again.",
+}
+"""Finish reasons of replies that are not whole, and what the model is told."""
+EMPTY_REPLY = "Your last reply was empty. Call a tool, or give your answer."
+PLACEHOLDER = "(no text)"
+"""Content of an assistant message that has neither text nor calls: endpoints refuse an empty one."""
+BYTES_PER_TOKEN = 4
+"""For estimates."""
+
+
+def reduce(state: State, event: Event, *, seq: int) -> State:
+    """The state after an event of record `seq`."""
+    changed = _apply(state, event, seq)
+    stopped = isinstance(event, Stopped) and not event.calling
+    return changed if changed.stopped == stopped else msgspec.structs.replace(changed, stopped=stopped)
+
+
+def fold(events: Iterable[tuple[int, Event]], state: State = State()) -> State:  # noqa: B008 - frozen
+    """The state after all `events`, each with the seq of its record."""
+    for seq, event in events:
+        state = reduce(state, event, seq=seq)
+    return state
+
+
+def estimate_tokens(value: object) -> int:
+    """A rough count for what an endpoint did not report."""
+    return len(msgspec.json.encode(value)) // BYTES_PER_TOKEN + 1
+
+
+def _apply(state: State, event: Event, seq: int) -> State:
+    match event:
+        case Claimed():
+            return _claimed(state, event)
+        case Started() | Reconfigured():
+            return _configured(state, event)
+        case Replied():
+            return _replied(state, event, seq)
+        case ToolReturned():
+            return _tool_returned(state, event)
+        case Ended():
+            return msgspec.structs.replace(state, ended=event)
+        case Stopped():
+            return state
+
+
+def _configured(state: State, event: Started | Reconfigured) -> State:
+    shaped = msgspec.structs.replace(state, system_prompt=event.system_prompt, tools=event.tools)
+    if isinstance(event, Reconfigured):
+        return shaped
+    asked = {"role": "user", "content": event.prompt}
+    return msgspec.structs.replace(shaped, started=True, prompt=event.prompt, conversation=(asked,))
+
+
+def _claimed(state: State, event: Claimed) -> State:
+    """Opens the attempt's account. An end nobody announced, with a model call due, may have lost a paid reply."""
+    lost = int(bool(state.attempts) and state.awaits_model and not state.stopped)
+    tally = AttemptTally(attempt=event.attempt)
+    attempts = state.attempts
+    if attempts and attempts[-1].attempt == event.attempt:
+        tally, attempts = attempts[-1], attempts[:-1]
+    tally = msgspec.structs.replace(tally, repeated_model_calls=tally.repeated_model_calls + lost)
+    return msgspec.structs.replace(
+        state,
+        attempts=(*attempts, tally)[-KEPT_ATTEMPTS:],
+        repeated_model_calls=state.repeated_model_calls + lost,
+        prompt_tokens=state.prompt_tokens + (estimate_tokens(state.messages) if lost else 0),
+    )
+
+
+def _replied(state: State, event: Replied, seq: int) -> State:
+    tally = state.attempts[-1] if state.attempts else AttemptTally(attempt=0)
+    counted = msgspec.structs.replace(
+        state,
+        step=state.step + 1,
+        prompt_tokens=state.prompt_tokens + event.tokens.prompt,
+        completion_tokens=state.completion_tokens + event.tokens.completion,
+        attempts=(*state.attempts[:-1], msgspec.structs.replace(tally, model_calls=tally.model_calls + 1)),
+        last_finish=event.finish_reason,
+    )
+    message = {key: value for key, value in event.message.items() if value is not None or key == "content"}
+    message["role"] = "assistant"
+    if event.finish_reason in CUT_REASONS:
+        return _ask_again(counted, message, CUT_REASONS[event.finish_reason])
+    if message.get("tool_calls"):
+        return _calls_asked(counted, message, seq)
+    message.pop("tool_calls", None)
+    answer = text_of(message.get("content")) or text_of(message.get("refusal"))
+    if not answer:
+        return _ask_again(counted, message, EMPTY_REPLY)
+    return msgspec.structs.replace(counted, conversation=(*counted.conversation, message), answer=answer, cut_replies=0)
+
+
+def _ask_again(state: State, message: dict[str, Any], sentence: str) -> State:
+    """A reply that cannot be used stays in the conversation without its calls, which never run."""
+    kept = {key: value for key, value in message.items() if key != "tool_calls"}
+    kept["content"] = kept.get("content") or PLACEHOLDER
+    asked = {"role": "user", "content": sentence}
+    return msgspec.structs.replace(
+        state, conversation=(*state.conversation, kept, asked), cut_replies=state.cut_replies + 1
+    )
+
+
+def _calls_asked(state: State, message: dict[str, Any], seq: int) -> State:
+    calls: list[Call] = []
+    sent: list[dict[str, Any]] = []
+    taken = set(state.provider_ids)
+    for index, asked in enumerate(message["tool_calls"]):
+        provider_id = _unused(asked.get("id"), taken=taken, instead=f"call_{seq}_{index}")
+        taken.add(provider_id)
+        function = asked["function"]
+        arguments, problem = _arguments(function.get("arguments"))
+        call = Call(id=f"{seq}.{index}", provider_id=provider_id, tool=function["name"], arguments=arguments)
+        calls.append(msgspec.structs.replace(call, problem=problem))
+        sent.append({**asked, "id": provider_id, "type": "function", "function": {**function, "arguments": arguments}})
+    return msgspec.structs.replace(
+        state,
+        conversation=(*state.conversation, {**message, "tool_calls": sent}),
+        calls=tuple(calls),
+        provider_ids=frozenset(taken),
+        tool_calls=state.tool_calls + len(calls),
+        cut_replies=0,
+    )
+
+
+def _unused(provider_id: object, *, taken: set[str], instead: str) -> str:
+    """The provider's id if it can serve as one, else ours; the same for every replay."""
+    chosen = provider_id if isinstance(provider_id, str) and provider_id else instead
+    if chosen in taken:
+        chosen = instead
+    while chosen in taken:
+        chosen += "_"
+    return chosen
+
+
+def _arguments(received: object) -> tuple[str, str | None]:
+    """The arguments as a JSON object to run and to send back, and what is wrong with those received.
+
+    Some endpoints parse the arguments in a conversation and refuse the whole request for a broken one, so that what the
+    model got wrong goes into the call's result instead.
+    """
+    if received is None or received == "":
+        return "{}", None
+    if isinstance(received, dict):
+        return msgspec.json.encode(received).decode(), None
+    try:
+        value = msgspec.json.decode(str(received))
+    except (msgspec.DecodeError, UnicodeError) as error:
+        return "{}", f"the arguments are not JSON ({error}): {str(received)[:200]}"
+    if not isinstance(value, dict):
+        return "{}", f"the arguments must be a JSON object: {str(received)[:200]}"
+    return str(received), None
+
+
+def _tool_returned(state: State, event: ToolReturned) -> State:
+    calls = tuple(
+        msgspec.structs.replace(call, result=event.text) if call.id == event.call and call.result is None else call
+        for call in state.calls
+    )
+    if any(call.result is None for call in calls):
+        return msgspec.structs.replace(state, calls=calls)
+    results = tuple({"role": "tool", "tool_call_id": call.provider_id, "content": call.result} for call in calls)
+    return msgspec.structs.replace(state, calls=(), conversation=(*state.conversation, *results))
+
+
+def text_of(content: object) -> str:
+    """The text of a message's content, which may be a string or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
+    return ""

@@ -1,0 +1,88 @@
+"""The agent's state: what a fold over the log's events knows. Frozen; `reducer.reduce` makes the next one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agenttask.agent.events import Ended
+
+KEPT_ATTEMPTS = 10
+"""How many attempts the state counts one by one; older ones live on in the totals."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One tool call of the newest reply."""
+
+    id: str
+    """Our identity, `<seq of the reply>.<index>`: providers reuse theirs."""
+    provider_id: str
+    """The id in the conversation, unique there."""
+    tool: str
+    arguments: str
+    """A JSON object; `{}` where the model sent something else."""
+    problem: str | None = None
+    """Why the call cannot run, in words for the model."""
+    result: str | None = None
+
+
+class AttemptTally(msgspec.Struct, frozen=True, kw_only=True):
+    """Model calls of one attempt."""
+
+    attempt: int
+    model_calls: int = 0
+    repeated_model_calls: int = 0
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a runner must know to go on."""
+
+    started: bool = False
+    prompt: str = ""
+    system_prompt: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+
+    conversation: tuple[dict[str, Any], ...] = ()
+    """Messages after the system prompt, exactly as they are sent; a reply's results enter together, once all are in."""
+    provider_ids: frozenset[str] = frozenset()
+    """Every call id in the conversation."""
+    calls: tuple[Call, ...] = ()
+    """The calls of the newest reply, as long as one of them has no result."""
+    answer: str | None = None
+    """The reply that asked for nothing more."""
+    cut_replies: int = 0
+    """Replies in a row that cannot be used: cut off, filtered or empty."""
+    last_finish: str = ""
+
+    step: int = 0
+    """Model replies so far."""
+    tool_calls: int = 0
+    repeated_model_calls: int = 0
+    """Model calls whose reply was lost with its attempt."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    attempts: tuple[AttemptTally, ...] = ()
+    """The newest `KEPT_ATTEMPTS`, oldest first."""
+
+    stopped: bool = False
+    """The newest event says that the attempt ended on purpose, with no model call in flight."""
+    ended: Ended | None = None
+
+    @property
+    def open_calls(self) -> tuple[Call, ...]:
+        """Calls that still need a result."""
+        return tuple(call for call in self.calls if call.result is None)
+
+    @property
+    def awaits_model(self) -> bool:
+        """Whether the next thing this run needs is a model call."""
+        return self.started and not self.calls and self.answer is None and self.ended is None
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The whole request's messages."""
+        head: list[dict[str, Any]] = []
+        if self.system_prompt:
+            head.append({"role": "system", "content": self.system_prompt})
+        return [*head, *self.conversation]
