@@ -53,7 +53,11 @@ class Handler(BaseHTTPRequestHandler):
                 "object": "chat.completion",
                 "model": NAME,
                 "choices": [
-                    {"index": 0, "message": message, "finish_reason": "tool_calls" if "tool_calls" in message else "stop"}
+                    {
+                        "index": 0,
+                        "message": message,
+                        "finish_reason": "tool_calls" if "tool_calls" in message else "stop",
+                    }
                 ],
                 "usage": {"prompt_tokens": len(json.dumps(asked["messages"])) // 4, "completion_tokens": 20},
             }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import pytest
@@ -77,6 +78,21 @@ def bucket(environment: Environment) -> Iterator[Bucket]:
     )
     yield reader
     reader.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Witnesses:
+    """All three."""
+
+    model: ScriptedModel
+    tools: ToolServer
+    bucket: Bucket
+
+
+@pytest.fixture(scope="session")
+def witness(model: ScriptedModel, tools: ToolServer, bucket: Bucket) -> Witnesses:
+    """All three witnesses."""
+    return Witnesses(model=model, tools=tools, bucket=bucket)
 
 
 def furnish(*, api: Api, environment: Environment, namespace: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ class Api:
     def __init__(self, *, kubeconfig: Path) -> None:
         configuration = Configuration()
         load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
-        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+        self._authority = configuration.ssl_ca_cert
+        context = ssl.create_default_context(cafile=self._authority)
         if configuration.cert_file:
             context.load_cert_chain(configuration.cert_file, configuration.key_file)
         token = configuration.get_api_key_with_prefix("authorization")
@@ -73,6 +75,18 @@ class Api:
     def close(self) -> None:
         """Close the session."""
         self._http.close()
+
+    def patch_as(self, token: str, path: str, body: Object, *, manager: str) -> int:
+        """Server-side apply with the token of another, and return the server's status code."""
+        context = ssl.create_default_context(cafile=self._authority)
+        with httpx.Client(base_url=self._http.base_url, verify=context, timeout=20) as http:
+            answer = http.patch(
+                path,
+                content=json.dumps(body),
+                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/apply-patch+yaml"},
+                params={"fieldManager": manager, "force": "true"},
+            )
+        return answer.status_code
 
     def request(
         self,
@@ -144,6 +158,13 @@ class Api:
                 return False
             raise
         return True
+
+    def watch(self, path: str, *, seconds: int) -> Iterator[Object]:
+        """Events of a collection for `seconds`, the objects that are there first."""
+        params = {"watch": "1", "timeoutSeconds": str(seconds)}
+        with self._http.stream("GET", path, params=params) as answer:
+            for line in answer.iter_lines():
+                yield json.loads(line)
 
     def logs(self, pod: str, *, namespace: str) -> str:
         """Return what the pod's only container wrote so far."""

@@ -1,0 +1,58 @@
+"""The installed operator as the tests see it: its pods, its leader, and whether it is up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.e2e.harness.kube import Api, Kind, Object
+from tests.e2e.harness.processes import kill, with_environment
+from tests.e2e.harness.wait import until
+
+IMAGE = "agenttask-operator"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """The operator of one release."""
+
+    api: Api
+    namespace: str
+
+    def deployment(self) -> Object:
+        """Its Deployment."""
+        found = [d for d in self.api.list(Kind.DEPLOYMENT, namespace=self.namespace) if IMAGE in str(d["spec"])]
+        assert found, f"no operator in {self.namespace}: make cluster-up installs it"
+        return found[0]
+
+    def pods(self) -> list[Object]:
+        """Its pods that run."""
+        pods = self.api.list(Kind.POD, namespace=self.namespace)
+        return [pod for pod in pods if IMAGE in str(pod["spec"]) and pod["status"].get("phase") == "Running"]
+
+    def leader(self) -> str:
+        """Name of the pod that holds the lease."""
+        names = [pod["metadata"]["name"] for pod in self.pods()]
+        leases = self.api.list(Kind.LEASE, namespace=self.namespace)
+        holders = [str(lease["spec"].get("holderIdentity", "")) for lease in leases]
+        leaders = [name for name in names if any(name in holder for holder in holders)]
+        assert leaders, f"none of {names} holds a lease: {holders}"
+        return leaders[0]
+
+    def kill(self, *, pods: list[str]) -> None:
+        """SIGKILL the operator's process in each of these pods; their kubelet starts it again."""
+        for pod in pods:
+            assert kill(with_environment("POD_NAME", pod)), f"no process of {pod} on this machine"
+
+    def wait_ready(self, *, within_seconds: float = 90) -> None:
+        """Wait until every replica is available, with the newest template."""
+
+        def ready() -> bool:
+            deployment = self.deployment()
+            status, wanted = deployment["status"], deployment["spec"]["replicas"]
+            current = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+            counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
+            return bool(current and counts == [wanted] * 3)
+
+        until(
+            ready, what="the operator is ready", within_seconds=within_seconds, seen=lambda: self.deployment()["status"]
+        )

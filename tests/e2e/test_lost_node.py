@@ -1,0 +1,80 @@
+"""A node that falls silent and comes back: the task has gone on elsewhere, and the zombie can change nothing."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from agenttask.contract import ENV_POD_UID, RUNNER_MANAGER, TOKEN_DIR, Exit
+from tests.cluster.provider import Provider
+
+from tests.e2e.conftest import Start, Witnesses
+from tests.e2e.harness.kube import Api, Kind
+from tests.e2e.harness.processes import with_environment
+from tests.e2e.harness.tasks import TWELVE_STEPS, Task, twelve_answer, twelve_replies
+from tests.e2e.harness.wait import until
+from tests.e2e.harness.watch import PodWatch
+
+SIGTERM_EXIT = 143
+
+
+@pytest.mark.needs_nodes
+def test_a_task_outlives_a_stopped_node_and_the_old_runner_ends_fenced_when_the_node_continues(
+    start: Start, api: Api, cluster: Provider, witness: Witnesses, chance: random.Random
+) -> None:
+    task = start("zombie", twelve_replies(), delay_seconds=0.4)
+    point = chance.randrange(2, TWELVE_STEPS - 3)
+    until(
+        lambda: witness.model.begun(task.model) >= point,
+        what=f"model call {point}",
+        within_seconds=60,
+        seen=task.describe,
+    )
+    pod = task.pod()
+    uid, node = pod["metadata"]["uid"], pod["spec"]["nodeName"]
+    token = token_of(uid)
+
+    with PodWatch(api=api, namespace=task.namespace) as watch:
+        cluster.stop_node(node=node)
+        try:
+            task.wait_attempt(2, within_seconds=120)
+            assert refusal_of_a_status_write(api, task, token=token) in (401, 422)
+            status = task.wait_finished(within_seconds=60)
+            # The runner first: it is to find the log taken, not to be told by its kubelet.
+            cluster.resume_node(node=node, pods_only=True)
+            until(lambda: not with_environment(ENV_POD_UID, uid), what="the old runner ends", within_seconds=60)
+        finally:
+            cluster.resume_node(node=node)
+        code = until(lambda: watch.exit_code(uid=uid), what="its kubelet reports its end", within_seconds=60)
+    cluster.wait_ready(node=node, seconds=60)
+
+    assert code in (Exit.FENCED, Exit.STOPPED, SIGTERM_EXIT)
+    assert (status["phase"], status["result"]["answer"]) == ("Completed", twelve_answer())
+    assert (status["attempt"], status["counts"]["failures"]) == (2, 0)
+    assert [pod["spec"]["nodeName"] for pod in task.pods(attempt=2)] != [node]
+    log = witness.bucket.log(task)
+    second = log.claim(2)
+    assert second is not None
+    assert {record.attempt for record in log.records if record.seq >= second.seq} == {2}, "the zombie wrote nothing"
+    after = task.status()
+    assert after["checkpoint"] == status["checkpoint"]
+    assert after["podUID"] == status["podUID"]
+
+
+def token_of(uid: str) -> str:
+    """The token of the pod's runner, read from outside."""
+    pid = with_environment(ENV_POD_UID, uid)[0]
+    return Path(f"/proc/{pid}/root{TOKEN_DIR}/token").read_text()
+
+
+def refusal_of_a_status_write(api: Api, task: Task, *, token: str) -> int:
+    """Write the task's progress with the old runner's own token, and return the server's answer."""
+    body = {
+        "apiVersion": "agenttask.dev/v1alpha1",
+        "kind": "AgentTask",
+        "metadata": {"name": task.name, "uid": task.uid},
+        "status": {"progress": {"step": 99, "maxSteps": 99, "display": "99/99", "message": "from beyond"}},
+    }
+    path = Kind.TASK.path(namespace=task.namespace, name=task.name) + "/status"
+    return api.patch_as(token, path, body, manager=RUNNER_MANAGER)
