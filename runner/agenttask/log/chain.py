@@ -70,9 +70,9 @@ class Chain:
         process has claimed, another process of its own pod.
         """
         claim = self._claim
-        if claim is None or claim.attempt < attempt or claim.holder == holder:
+        if claim is None or claim.attempt < attempt or (claim.attempt, claim.holder) == (attempt, holder):
             return
-        mine = any(record.kind is Kind.CLAIM and record.holder == holder for record in self.records)
+        mine = any(record.attempt == attempt and record.holder == holder for record in self.records)
         if claim.attempt > attempt:
             reason = f"attempt {claim.attempt} has claimed the log"
         elif claim.holder.pod_uid != holder.pod_uid:
