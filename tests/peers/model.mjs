@@ -4,7 +4,8 @@
 //
 //   PUT /scripts/<model>            {"replies": [reply, …], "delayMs": 0}; a reply is an aimock response, or
 //                                   {"sum": true}: "The sum is N." over all numbers in the tool results so far
-//   GET /scripts/<model>            {"begun": n}: calls that arrived, those included whose caller died meanwhile
+//   GET /scripts/<model>            {"arrivals": [ms, …]}: when each call arrived, Unix time in ms, those included
+//                                   whose caller died meanwhile
 //   GET /__aimock/journal           aimock's own record of every call, the witness the tests count by
 //
 // Which reply a request gets depends on the conversation alone (how many assistant messages it holds), so a repeated
@@ -26,7 +27,7 @@ function sumOfToolResults(messages) {
 async function reply(request) {
   const script = scripts.get(request.model);
   const turn = request.messages.filter((message) => message.role === "assistant").length;
-  script.begun += 1;
+  script.arrivals.push(Date.now());
   if (script.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, script.delayMs));
   const scripted = script.replies[turn];
   if (scripted === undefined) return { error: { message: `script ends before turn ${turn}`, type: "invalid_request_error" }, status: 400 };
@@ -42,10 +43,10 @@ async function bodyOf(request) {
 const scriptControl = {
   async handleRequest(request, response, pathname) {
     const name = decodeURIComponent(pathname.replace(/^\//, ""));
-    if (request.method === "PUT") scripts.set(name, { begun: 0, delayMs: 0, ...(await bodyOf(request)) });
+    if (request.method === "PUT") scripts.set(name, { arrivals: [], delayMs: 0, ...(await bodyOf(request)) });
     const script = scripts.get(name);
     response.writeHead(script ? 200 : 404, { "Content-Type": "application/json" });
-    response.end(JSON.stringify(script ? { begun: script.begun } : { error: `no script ${name}` }));
+    response.end(JSON.stringify(script ? { arrivals: script.arrivals } : { error: `no script ${name}` }));
     return true;
   },
 };

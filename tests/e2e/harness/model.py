@@ -86,7 +86,12 @@ class ScriptedModel:
 
     def begun(self, model: str) -> int:
         """How many calls have arrived, those in flight included."""
-        return int(self._http.get(f"/scripts/{model}").raise_for_status().json()["begun"])
+        return len(self.arrivals(model))
+
+    def arrivals(self, model: str) -> list[float]:
+        """When each call arrived, in seconds of Unix time, those in flight included."""
+        arrivals = self._http.get(f"/scripts/{model}").raise_for_status().json()["arrivals"]
+        return [milliseconds / 1000 for milliseconds in arrivals]
 
     def journal(self, model: str) -> list[Call]:
         """Every call that was answered, those nobody waited for included, oldest first."""

@@ -36,7 +36,7 @@ class Operator:
         holders = [str(lease["spec"].get("holderIdentity", "")) for lease in leases]
         leaders = [name for name in names if any(name in holder for holder in holders)]
         assert leaders, f"none of {names} holds a lease: {holders}"
-        return leaders[0]
+        return str(leaders[0])
 
     def kill(self, *, pods: list[str]) -> None:
         """SIGKILL the operator's process in each of these pods; their kubelet starts it again."""
