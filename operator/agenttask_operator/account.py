@@ -1,0 +1,110 @@
+"""What the end of an attempt costs: its entry, the totals, and how long the next one waits.
+
+Pure. A disruption is never a failure, a stall is never a failure, and the numbers that decide about waiting and giving
+up start anew with every new step and every edit of the spec: what went wrong before either says nothing about now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from datetime import datetime, timedelta
+from typing import Final
+
+from agenttask import contract
+from msgspec.structs import replace
+
+from agenttask_operator.exits import End
+from agenttask_operator.observed import Attempt, Counts, Outcome, Retry, Status, Task
+
+MAX_DISRUPTION_SECONDS: Final = 60
+MAX_STALL_SECONDS: Final = 300
+FIRST_STALL_SECONDS: Final = 5
+MAX_SILENT_EXITS: Final = 3
+KEPT_ATTEMPTS: Final = 10
+MESSAGE_CHARACTERS: Final = 2048
+
+
+def close(*, status: Status, end: End, task: Task, policy: contract.Retry, now: datetime) -> Status:
+    """The status once its open attempt has ended that way, with `retry.notBefore` set where the next has to wait."""
+    retry = fresh(status=status, task=task)
+    end = _believe(end=end, retry=retry)
+    counts, retry = _count(end=end, counts=status.counts or Counts(), retry=retry)
+    wait = _wait_seconds(end=end, retry=retry, policy=policy)
+    if wait:
+        wait *= 1 - 0.25 * _jitter(uid=task.metadata.uid, attempt=status.attempt)
+    not_before = now + timedelta(seconds=math.ceil(wait)) if wait else None
+    entries = (_closed(one, end=end, now=now) if one.attempt == status.attempt else one for one in status.attempts)
+    return replace(status, attempts=tuple(entries), counts=counts, retry=replace(retry, not_before=not_before))
+
+
+def fresh(*, status: Status, task: Task) -> Retry:
+    """The numbers as they count now: zero after a new step or an edit."""
+    digest = task.checkpoint.progress_digest if task.checkpoint else None
+    retry = status.retry
+    if retry is None or retry.generation != task.metadata.generation or retry.progress_digest != digest:
+        return Retry(generation=task.metadata.generation, progress_digest=digest)
+    return retry
+
+
+def opened(*, status: Status, attempt: int, pod: str, now: datetime) -> Status:
+    """The status with a new attempt, whose pod is not known yet."""
+    entry = Attempt(attempt=attempt, pod=pod, start=now)
+    kept = (*status.attempts, entry)[-KEPT_ATTEMPTS:]
+    return replace(status, attempt=attempt, pod_uid=None, attempts=kept, counts=status.counts or Counts())
+
+
+def _believe(*, end: End, retry: Retry) -> End:
+    """Exit code 0 without a word is an accident three times, and then the way the program is."""
+    if end.outcome is Outcome.SILENT and retry.silent_exits >= MAX_SILENT_EXITS:
+        return End(outcome=Outcome.CRASHED, reason=end.reason, message=end.message)
+    return end
+
+
+def _count(*, end: End, counts: Counts, retry: Retry) -> tuple[Counts, Retry]:
+    match end.outcome:
+        case Outcome.DISRUPTED:
+            return (
+                replace(counts, disruptions=counts.disruptions + 1),
+                replace(retry, disruptions=retry.disruptions + 1),
+            )
+        case Outcome.CRASHED:
+            return replace(counts, failures=counts.failures + 1), replace(retry, failures=retry.failures + 1)
+        case Outcome.OOM_KILLED:
+            more = replace(counts, failures=counts.failures + 1, ooms=counts.ooms + 1)
+            return more, replace(retry, failures=retry.failures + 1)
+        case Outcome.STALLED | Outcome.UNAVAILABLE:
+            return counts, replace(retry, stalls=retry.stalls + 1)
+        case Outcome.SILENT:
+            return counts, replace(retry, silent_exits=retry.silent_exits + 1)
+        case _:
+            return counts, retry
+
+
+def _wait_seconds(*, end: End, retry: Retry, policy: contract.Retry) -> float:
+    match end.outcome:
+        case Outcome.DISRUPTED:
+            # One loss is bad luck and costs nothing; a row of them means the cluster is in trouble.
+            return 0 if retry.disruptions == 1 else _exponential(retry.disruptions, most=MAX_DISRUPTION_SECONDS)
+        case Outcome.CRASHED | Outcome.OOM_KILLED:
+            return _exponential(retry.failures, most=policy.max_backoff_seconds)
+        case Outcome.SILENT:
+            return _exponential(retry.silent_exits, most=policy.max_backoff_seconds)
+        case Outcome.STALLED | Outcome.UNAVAILABLE:
+            return min(FIRST_STALL_SECONDS * 2.0 ** min(retry.stalls - 1, 16), MAX_STALL_SECONDS)
+        case _:
+            return 0
+
+
+def _exponential(count: int, *, most: float) -> float:
+    return min(2.0 ** min(count, 16), most)
+
+
+def _jitter(*, uid: str, attempt: int) -> float:
+    """In [0, 1), the same for the same attempt: a decision taken twice is the same decision."""
+    return hashlib.sha256(f"{uid}/{attempt}".encode()).digest()[0] / 256
+
+
+def _closed(entry: Attempt, *, end: End, now: datetime) -> Attempt:
+    message = end.message[:MESSAGE_CHARACTERS] or None
+    return replace(entry, end=now, outcome=end.outcome, reason=end.reason, message=message)

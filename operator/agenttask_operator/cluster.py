@@ -1,0 +1,249 @@
+"""The API server, as far as the operator needs it. Nothing else in the operator makes an API call.
+
+Objects go in and come out as plain JSON over one session of the official client: its model classes cost ten times the
+memory and time, and the operator reads a dozen fields.
+
+Every error is translated here:
+
+    ClusterError
+    ├── NotFoundError       the object (or its namespace) does not exist
+    ├── ExistsError         an object of that name exists
+    ├── ConflictError       the object changed meanwhile, or is another one of that name: read again
+    ├── RefusedError        the server says no, and why; the same request will be refused again
+    └── UnreachableError    no answer, or one that says to come back later
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Final, Self
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+from agenttask import contract
+from kubernetes.aio import client, config
+from kubernetes.aio.client.rest import RESTResponse
+
+from agenttask_operator.observed import Pod, Status, Task, read_pod, read_task
+from agenttask_operator.status import Event
+
+STATUS_POLICY: Final = "agenttask-status"
+"""Name of the admission policy that fences the status, and of its binding; both come with the chart."""
+REQUEST_SECONDS: Final = 30
+PAGE: Final = 500
+CONNECTIONS: Final = 64
+
+_TASKS: Final = f"/apis/{contract.GROUP}/{contract.VERSION}"
+_ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
+_APPLY: Final = "application/apply-patch+yaml"
+_JSON: Final = "application/json"
+
+
+class ClusterError(Exception):
+    """Root of all that can go wrong; the message is the server's where there is one."""
+
+
+class NotFoundError(ClusterError):
+    """The object does not exist."""
+
+
+class ExistsError(ClusterError):
+    """An object of that name exists."""
+
+
+class ConflictError(ClusterError):
+    """The object changed meanwhile, or another one has its name."""
+
+
+class RefusedError(ClusterError):
+    """The server says no."""
+
+
+class UnreachableError(ClusterError):
+    """No answer, or none yet."""
+
+
+class Cluster:
+    """The calls. All are bounded by `REQUEST_SECONDS` and raise `ClusterError`."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    async def connect(cls) -> Self:
+        """Find the API server: the pod's service account, or for development the kubeconfig in use."""
+        configuration = client.Configuration()
+        if "KUBERNETES_SERVICE_HOST" in os.environ:
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            await config.load_kube_config(client_configuration=configuration)
+        configuration.connection_pool_maxsize = CONNECTIONS
+        return cls(client.ApiClient(configuration))
+
+    @property
+    def api(self) -> client.ApiClient:
+        """The session, for the leader election."""
+        return self._api
+
+    async def close(self) -> None:
+        """Close the session."""
+        await self._api.close()
+
+    async def get_task(self, *, namespace: str, name: str) -> Task:
+        """Read one task."""
+        return read_task(await self._call("GET", _task_path(namespace, name)))
+
+    async def tasks(self, *, page: int = PAGE) -> AsyncIterator[Task]:
+        """All tasks, a page in memory at a time."""
+        async for raw in self._list(f"{_TASKS}/{contract.PLURAL}", page=page):
+            yield read_task(raw)
+
+    async def pods(self, *, page: int = PAGE) -> AsyncIterator[Pod]:
+        """All runner pods, a page in memory at a time."""
+        async for raw in self._list("/api/v1/pods", page=page, labelSelector=contract.LABEL_ATTEMPT):
+            yield read_pod(raw)
+
+    async def pods_of(self, task: Task) -> tuple[Pod, ...]:
+        """The pods this very task controls, by UID: a predecessor of the same name is another task."""
+        meta = task.metadata
+        selector = f"{contract.LABEL_TASK}={meta.name}"
+        found = self._list(f"/api/v1/namespaces/{meta.namespace}/pods", page=PAGE, labelSelector=selector)
+        return tuple([pod async for raw in found if (pod := read_pod(raw)).owned_by(meta.uid)])
+
+    async def get_pod(self, *, namespace: str, name: str) -> Pod:
+        """Read one pod."""
+        return read_pod(await self._call("GET", _pod_path(namespace, name)))
+
+    async def create_pod(self, manifest: dict[str, Any]) -> None:
+        """Create a pod as rendered."""
+        await self._call("POST", f"/api/v1/namespaces/{manifest['metadata']['namespace']}/pods", body=manifest)
+
+    async def delete_pod(self, *, namespace: str, name: str, uid: str) -> None:
+        """Delete that very pod, with its own grace; one that is gone already is fine."""
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
+        try:
+            await self._call("DELETE", _pod_path(namespace, name), body=body)
+        except (NotFoundError, ConflictError):
+            return
+
+    async def apply_status(self, *, task: Task, status: Status) -> Task:
+        """Apply the whole operator-owned status, if the task is still as it was read. Returns it as it is now."""
+        meta = task.metadata
+        body = {
+            "apiVersion": f"{contract.GROUP}/{contract.VERSION}",
+            "kind": contract.KIND,
+            "metadata": {
+                "name": meta.name,
+                "namespace": meta.namespace,
+                "uid": meta.uid,
+                "resourceVersion": meta.resource_version,
+            },
+            "status": msgspec.to_builtins(status),
+        }
+        path = f"{_task_path(meta.namespace, meta.name)}/status"
+        query = {"fieldManager": contract.OPERATOR_MANAGER, "force": "true"}
+        return read_task(await self._call("PATCH", path, query=query, body=body, content_type=_APPLY))
+
+    async def create_event(self, *, task: Task, event: Event, reporter: str, now: datetime) -> None:
+        """Write an Event on the task."""
+        meta = task.metadata
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{meta.name}.", "namespace": meta.namespace},
+            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": contract.OPERATOR_MANAGER,
+            "reportingInstance": reporter,
+            "type": event.weight,
+            "reason": event.reason,
+            "action": event.action,
+            "note": event.note,
+            "regarding": {
+                "apiVersion": f"{contract.GROUP}/{contract.VERSION}",
+                "kind": contract.KIND,
+                "name": meta.name,
+                "namespace": meta.namespace,
+                "uid": meta.uid,
+            },
+        }
+        await self._call("POST", f"/apis/events.k8s.io/v1/namespaces/{meta.namespace}/events", body=body)
+
+    async def check_served(self) -> None:
+        """Raise unless the server answers and knows AgentTasks."""
+        await self._call("GET", f"{_TASKS}/{contract.PLURAL}", query={"limit": "1"})
+
+    async def check_fence(self) -> None:
+        """Raise unless the admission policy on the status and its binding exist."""
+        await self._call("GET", f"{_ADMISSION}/validatingadmissionpolicies/{STATUS_POLICY}")
+        await self._call("GET", f"{_ADMISSION}/validatingadmissionpolicybindings/{STATUS_POLICY}")
+
+    async def _list(self, path: str, *, page: int, **query: str) -> AsyncIterator[dict[str, Any]]:
+        more: dict[str, str] = {}
+        while True:
+            answer = await self._call("GET", path, query={"limit": str(page), **query, **more})
+            for item in answer["items"]:
+                yield item
+            token = answer["metadata"].get("continue")
+            if not token:
+                return
+            more = {"continue": token}
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: dict[str, Any] | None = None,
+        content_type: str = _JSON,
+    ) -> Any:
+        try:
+            headers = {"Accept": _JSON, "Content-Type": content_type, **self._api.default_headers}
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            answer: RESTResponse = await self._api.rest_client.request(
+                method,
+                self._api.configuration.host + path + (f"?{urlencode(query)}" if query else ""),
+                headers=headers,
+                body=body,
+                _request_timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
+            )
+            content = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(f"{type(error).__name__}: {error}") from error
+        if answer.status >= 300:
+            raise _error(answer.status, content)
+        return msgspec.json.decode(content)
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    """A Status object, as the server answers when it says no."""
+
+    message: str = ""
+    reason: str = ""
+
+
+def _error(code: int, content: bytes) -> ClusterError:
+    try:
+        said = msgspec.json.decode(content, type=_Refusal)
+    except msgspec.MsgspecError:
+        # Not an API server's answer: a proxy or load balancer in between.
+        said = _Refusal(message=content[:200].decode(errors="replace"))
+    message = said.message or f"HTTP {code}"
+    if code == 404:
+        return NotFoundError(message)
+    if code == 409:
+        return ExistsError(message) if said.reason == "AlreadyExists" else ConflictError(message)
+    if code in {401, 429, 502, 503, 504} or (code == 500 and said.reason != "InternalError"):
+        return UnreachableError(message)
+    return RefusedError(message)
+
+
+def _task_path(namespace: str, name: str) -> str:
+    return f"{_TASKS}/namespaces/{namespace}/{contract.PLURAL}/{name}"
+
+
+def _pod_path(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods/{name}"

@@ -1,0 +1,295 @@
+"""The facts of one task, folded into its status: what the rules of `decide` look at.
+
+Pure. Here it is found out which pod is the current attempt's, and whether that attempt has ended:
+
+    no pod, UID recorded          vanished: ended; what it said last tells why
+    no pod, no UID                not created yet, unless another pod has its name: number given up
+    runner terminated, pod over   ended, as `exits` reads it
+    node lost for 30 s            ended, whether or not the pod is being deleted
+    deleted, and 10 s overdue     ended: an unreachable node never confirms a deletion
+    not started, made from an     number given up: a fixed image name heals at once
+    older spec
+    else                          open
+
+Ending an attempt under an unreachable runner is safe: only the log decides who may write, and the next claim fences it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from agenttask import contract
+from msgspec.structs import replace
+
+from agenttask_operator import account, exits, pods
+from agenttask_operator.exits import End
+from agenttask_operator.observed import Attempt, Counts, Outcome, Phase, Pod, Status, Task
+from agenttask_operator.pods import Plan, SpecInvalidError
+from agenttask_operator.reasons import Reason
+from agenttask_operator.settings import Settings
+
+NODE_LOST: Final = timedelta(seconds=30)
+OVERDUE: Final = timedelta(seconds=10)
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the pod of an attempt could not be created, as the server said it."""
+
+    attempt: int
+    generation: int
+    message: str
+    times: int
+    retry_at: datetime
+    name_taken: bool = False
+    """A pod of that name exists and is not this attempt's."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is gathered about one task. `pods` are those this very task (by UID) controls."""
+
+    task: Task
+    pods: tuple[Pod, ...]
+    settings: Settings
+    departed: Pod | None = None
+    """The current attempt's pod as last seen, if it was seen to be deleted: evidence of why, never of whether."""
+    refusal: Refusal | None = None
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot after folding. `pod` is the open attempt's, None where no attempt is open or it has none."""
+
+    task: Task
+    pods: tuple[Pod, ...]
+    now: datetime
+    status: Status
+    policy: contract.Retry
+    pod: Pod | None
+    open: bool
+    plan: Plan | None
+    problem: str | None
+    changed: bool
+    """The pod was made from another spec than the present one."""
+    refusal: Refusal | None
+    newest_attempt: int
+    """The newest attempt a fenced runner met in the log."""
+    deadline: datetime | None
+    """When time alone may change the facts."""
+
+    @property
+    def second(self) -> datetime:
+        """Now, to the second: what goes into the status."""
+        return self.now.replace(microsecond=0)
+
+    @property
+    def suspend(self) -> bool:
+        """`spec.suspend`, even if the rest of the spec cannot be read."""
+        return self.task.spec.get("suspend") is True
+
+    @property
+    def cancel(self) -> bool:
+        """`spec.cancel`, likewise."""
+        return self.task.spec.get("cancel") is True
+
+    @property
+    def claimed(self) -> bool:
+        """Whether the runner of the newest attempt has reported from the log."""
+        return self.task.checkpoint is not None and self.task.checkpoint.attempt == self.status.attempt
+
+    @property
+    def idle_phase(self) -> Phase:
+        """The phase without a runner."""
+        return Phase.CHECKPOINTED if self.task.checkpoint is not None else Phase.PENDING
+
+    @property
+    def starting_phase(self) -> Phase:
+        """The phase while a runner is on its way."""
+        return Phase.RESUMING if self.task.checkpoint is not None else Phase.PENDING
+
+
+def view(*, snapshot: Snapshot, now: datetime) -> View:
+    """Fold the facts into the status."""
+    task = snapshot.task
+    plan, problem = _plan(snapshot)
+    wanted = pods.digest(task=task, plan=plan, settings=snapshot.settings) if plan is not None else None
+    status = _with_entry(task, now=now)
+    pod = _pod_of(status=status, found=snapshot.pods) if _is_open(status) else None
+    status = _noticed(status=status, pod=pod, task=task)
+    policy = _policy(task.spec)
+    refusal = _standing(snapshot.refusal, status=status, task=task)
+    end = None
+    if _is_open(status):
+        end = _end(snapshot=snapshot, status=status, pod=pod, wanted=wanted, refusal=refusal, now=now)
+    if end is not None:
+        second = now.replace(microsecond=0)
+        end = _asked_for(end=end, task=task)
+        status = account.close(status=status, end=end, task=task, policy=policy, now=second)
+        pod = None
+    made_from = pod.metadata.annotations.get(pods.ANNOTATION_DIGEST) if pod is not None else None
+    return View(
+        task=task,
+        pods=snapshot.pods,
+        now=now,
+        status=status,
+        policy=policy,
+        pod=pod,
+        open=_is_open(status),
+        plan=plan,
+        problem=problem,
+        changed=pod is not None and wanted is not None and made_from != wanted,
+        refusal=refusal,
+        newest_attempt=(end.newest_attempt or 0) if end is not None else 0,
+        deadline=_deadline(pod),
+    )
+
+
+def _is_open(status: Status) -> bool:
+    entry = status.current
+    over = status.phase is not None and status.phase.terminal
+    return not over and entry is not None and entry.end is None
+
+
+def _plan(snapshot: Snapshot) -> tuple[Plan | None, str | None]:
+    try:
+        return pods.plan(task=snapshot.task, settings=snapshot.settings), None
+    except SpecInvalidError as error:
+        return None, str(error)
+
+
+def _policy(spec: dict[str, Any]) -> contract.Retry:
+    """`spec.retry`; its defaults where the spec cannot be read, which is reported elsewhere."""
+    try:
+        return msgspec.convert(spec.get("retry", {}), contract.Retry)
+    except msgspec.ValidationError:
+        return contract.Retry()
+
+
+def _with_entry(task: Task, *, now: datetime) -> Status:
+    """The recorded status; an attempt whose entry someone removed gets it back, open."""
+    status = task.status
+    if status.attempt == 0 or status.current is not None:
+        return status
+    pod = contract.pod_name(task=task.metadata.name, attempt=status.attempt)
+    entry = Attempt(attempt=status.attempt, pod=pod, start=now.replace(microsecond=0))
+    return replace(status, attempts=(*status.attempts, entry)[-account.KEPT_ATTEMPTS :])
+
+
+def _pod_of(*, status: Status, found: tuple[Pod, ...]) -> Pod | None:
+    """The recorded pod; before one is recorded, the one that carries the attempt's number (a create before a crash)."""
+    if status.pod_uid is not None:
+        return next((pod for pod in found if pod.metadata.uid == status.pod_uid), None)
+    return next((pod for pod in found if pod.attempt == status.attempt), None)
+
+
+def _noticed(*, status: Status, pod: Pod | None, task: Task) -> Status:
+    """Record the pod, its node and what its runner went on from."""
+    entry = status.current
+    if entry is None or entry.end is not None:
+        return status
+    if pod is not None:
+        status = replace(status, pod_uid=pod.metadata.uid)
+        if pod.started or pod.over:
+            # Not at scheduling: an undisturbed start would cost one more write.
+            entry = replace(entry, node=pod.spec.node_name or entry.node)
+    point = task.checkpoint
+    if point is not None and point.attempt == status.attempt and point.resumed_from and entry.resumed_from is None:
+        entry = replace(entry, resumed_from=point.resumed_from)
+        counts = status.counts or Counts()
+        status = replace(status, counts=replace(counts, resumes=counts.resumes + 1))
+    attempts = tuple(entry if one.attempt == entry.attempt else one for one in status.attempts)
+    return replace(status, attempts=attempts)
+
+
+def _standing(refusal: Refusal | None, *, status: Status, task: Task) -> Refusal | None:
+    """The refusal, as long as it speaks of this attempt and this spec."""
+    if refusal is None or refusal.attempt != status.attempt or refusal.generation != task.metadata.generation:
+        return None
+    return refusal
+
+
+def _end(
+    *, snapshot: Snapshot, status: Status, pod: Pod | None, wanted: str | None, refusal: Refusal | None, now: datetime
+) -> End | None:
+    """How the open attempt has ended, or None while it has not."""
+    if pod is None:
+        return _end_without_pod(snapshot=snapshot, status=status, wanted=wanted, refusal=refusal)
+    if pod.ended:
+        return exits.how(pod, attempt=status.attempt)
+    lost = _node_lost_at(pod)
+    if lost is not None and now >= lost:
+        node = pod.spec.node_name or "unknown"
+        message = f"The control plane lost node {node}, which ran pod {pod.metadata.name}."
+        return End(outcome=Outcome.DISRUPTED, reason=Reason.NODE_LOST, message=message)
+    overdue = _overdue_at(pod)
+    if overdue is not None:
+        return exits.how(pod, attempt=status.attempt) if now >= overdue else None
+    if not pod.started and wanted is not None and pod.metadata.annotations.get(pods.ANNOTATION_DIGEST) != wanted:
+        message = "The spec was edited before the runner started."
+        return End(outcome=Outcome.REPLACED, reason=Reason.SPEC_CHANGED, message=message)
+    return None
+
+
+def _end_without_pod(*, snapshot: Snapshot, status: Status, wanted: str | None, refusal: Refusal | None) -> End | None:
+    if status.pod_uid is not None:
+        return _vanished(status=status, departed=snapshot.departed)
+    name = contract.pod_name(task=snapshot.task.metadata.name, attempt=status.attempt)
+    if refusal is not None and refusal.name_taken:
+        message = f"Another pod is named {name}; the next number is used."
+        return End(outcome=Outcome.REPLACED, reason=Reason.NAME_TAKEN, message=message)
+    asked = _asked(snapshot.task)
+    if asked is not None:
+        return End(outcome=Outcome.STOPPED, reason=asked, message=f"Pod {name} was not created.")
+    if wanted is None:
+        message = "The spec was edited before the pod was created."
+        return End(outcome=Outcome.REPLACED, reason=Reason.SPEC_CHANGED, message=message)
+    return None
+
+
+def _vanished(*, status: Status, departed: Pod | None) -> End:
+    if departed is None or departed.metadata.uid != status.pod_uid:
+        entry = status.current
+        message = f"Pod {entry.pod if entry else ''} is gone and nothing says why."
+        return End(outcome=Outcome.DISRUPTED, reason=Reason.VANISHED, message=message)
+    end = exits.how(departed, attempt=status.attempt)
+    if end.reason == Reason.VANISHED:
+        return replace(end, reason=Reason.DELETED, message=f"Pod {departed.metadata.name} was deleted.")
+    return end
+
+
+def _asked(task: Task) -> Reason | None:
+    """Whether the user wants no runner."""
+    if task.spec.get("cancel") is True:
+        return Reason.CANCELLED
+    return Reason.SUSPENDED if task.spec.get("suspend") is True else None
+
+
+def _asked_for(*, end: End, task: Task) -> End:
+    """A pod this operator deleted because the user asked was not disrupted."""
+    asked = _asked(task)
+    if asked is None or end.outcome is not Outcome.DISRUPTED:
+        return end
+    field = "spec.cancel" if asked is Reason.CANCELLED else "spec.suspend"
+    return End(outcome=Outcome.STOPPED, reason=asked, message=f"Stopped because {field} is set.")
+
+
+def _node_lost_at(pod: Pod) -> datetime | None:
+    """When the node counts as lost: its kubelet said nothing of the containers, the control plane took Ready away."""
+    ready, containers = pod.condition("Ready"), pod.condition("ContainersReady")
+    if ready is None or ready.status != "False" or ready.reason == "ReadinessGatesNotReady":
+        return None
+    if containers is None or containers.status != "True" or ready.last_transition_time is None:
+        return None
+    return ready.last_transition_time + NODE_LOST
+
+
+def _overdue_at(pod: Pod) -> datetime | None:
+    """When a deleted pod is waited for no longer. Its deletionTimestamp includes the grace."""
+    deleted = pod.metadata.deletion_timestamp
+    return deleted + OVERDUE if deleted is not None else None
+
+
+def _deadline(pod: Pod | None) -> datetime | None:
+    if pod is None:
+        return None
+    return min((at for at in (_node_lost_at(pod), _overdue_at(pod)) if at is not None), default=None)

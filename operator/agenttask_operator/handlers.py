@@ -1,0 +1,126 @@
+"""kopf, and nothing else in the operator knows of it: watch events become keys on the queue.
+
+Only raw `on.event` handlers are used: they add no finalizer, annotation or write to anybody's object.
+Events that change nothing the operator decides on (a runner reports progress every few seconds) are dropped here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import kopf
+from agenttask import contract
+
+from agenttask_operator.observed import Phase, Task, read_pod, read_task
+from agenttask_operator.queue import Queue
+from agenttask_operator.reconcile import Departed, Key
+
+
+class Inbox:
+    """What the watches have delivered.
+
+    Args:
+        queue: where keys go while this operator leads; a standby only keeps count.
+        departed: where deleted pods are remembered.
+    """
+
+    def __init__(self, *, queue: Queue[Key], departed: Departed) -> None:
+        self._queue = queue
+        self._departed = departed
+        self._inputs: dict[str, tuple[object, ...]] = {}
+        self._versions: dict[str, int] = {}
+        self._expected: dict[str, int] = {}
+        self.leading = False
+
+    def task(self, *, kind: str | None, raw: Mapping[str, Any]) -> None:
+        """An event of an AgentTask; `kind` is None for what a listing found."""
+        task = read_task(raw)
+        uid = task.metadata.uid
+        if kind == "DELETED":
+            self._inputs.pop(uid, None)
+            self._versions.pop(uid, None)
+        else:
+            self._versions[uid] = int(task.metadata.resource_version)
+            inputs = _inputs(task)
+            if self._inputs.get(uid) == inputs:
+                return
+            self._inputs[uid] = inputs
+            if kind is None and task.status.phase in {Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED}:
+                return
+        self._add(Key(task.metadata.namespace, task.metadata.name))
+
+    def pod(self, *, kind: str | None, raw: Mapping[str, Any]) -> None:
+        """An event of a runner pod."""
+        pod = read_pod(raw)
+        if kind == "DELETED":
+            self._departed.keep(pod)
+        name = pod.metadata.labels.get(contract.LABEL_TASK)
+        if name:
+            self._add(Key(pod.metadata.namespace, name))
+
+    def behind(self, *, listed: Mapping[str, int]) -> bool:
+        """Whether the watch of tasks has gone silent: it has not shown what the listing before this one saw.
+
+        Args:
+            listed: resource version by UID, of all tasks, as listed now.
+        """
+        missed = any(self._versions.get(uid, 0) < version for uid, version in self._expected.items() if uid in listed)
+        self._expected = dict(listed)
+        for uid in self._versions.keys() - listed.keys() - self._inputs.keys():
+            del self._versions[uid]
+        return missed
+
+    def _add(self, key: Key) -> None:
+        if self.leading:
+            self._queue.add(key)
+
+
+def _inputs(task: Task) -> tuple[object, ...]:
+    """All of a task that is the operator's to react to; the rest it wrote itself, or is progress."""
+    point = task.checkpoint
+    return (
+        task.metadata.generation,
+        task.metadata.deletion_timestamp,
+        (point.attempt, point.resumed_from) if point is not None else None,
+    )
+
+
+async def watch(*, inbox: Inbox, ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Run kopf until `stop` is set or a watch fails for good; `ready` is set once it has started."""
+    registry = kopf.OperatorRegistry()
+
+    async def on_task(event: kopf.RawEvent, **_: Any) -> None:
+        inbox.task(kind=event["type"], raw=event["object"])
+
+    async def on_pod(event: kopf.RawEvent, **_: Any) -> None:
+        inbox.pod(kind=event["type"], raw=event["object"])
+
+    def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+        in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
+        found = kopf.login_with_service_account if in_cluster else kopf.login_with_kubeconfig
+        return found(settings=settings)
+
+    kopf.on.event(contract.GROUP, contract.VERSION, contract.PLURAL, registry=registry)(on_task)
+    kopf.on.event("v1", "pods", registry=registry)(on_pod)
+    kopf.on.login(registry=registry)(login)
+    await kopf.operator(
+        registry=registry, settings=_kopf_settings(), clusterwide=True, ready_flag=ready, stop_flag=stop
+    )
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    # Leadership is a Lease of our own, so that a standby watches; kopf's peering would pause it.
+    settings.peering.standalone = True
+    # Both kinds are known; looking for new ones would need rights over all CRDs.
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    # kopf's limit is a rate of starting workers, not a bound; the queue's workers are the bound.
+    settings.queueing.worker_limit = None
+    settings.watching.label_selectors["v1/pods"] = contract.LABEL_ATTEMPT
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    return settings

@@ -1,0 +1,63 @@
+"""Liveness and readiness over HTTP.
+
+Alive: the resync loop turns, and the watches show what a listing shows. An unreachable API server is no reason to
+restart: it is waited out, unready. Ready: the API server answers, knows AgentTasks, and has the policy that fences
+their status, without which any runner could write over the work of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+PORT: Final = 8080
+LOOP_SECONDS: Final = 300
+
+
+class Health:
+    """What the probes answer from.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._turned = clock()
+        self.watching = True
+        """False once a watch was found to be silent."""
+        self.missing: str | None = "not started"
+        """Why the operator is not ready, None when it is."""
+
+    def turned(self) -> None:
+        """The resync loop has come round, whatever it found."""
+        self._turned = self._clock()
+
+    def ill(self) -> str | None:
+        """Why the process should be restarted, None while it should not."""
+        if self._clock() - self._turned > LOOP_SECONDS:
+            return "the resync loop stands still"
+        return None if self.watching else "a watch is silent"
+
+
+async def serve(*, health: Health, port: int = PORT) -> web.AppRunner:
+    """Start the server; `cleanup()` of what is returned stops it."""
+
+    async def live(_: web.Request) -> web.Response:
+        return _answer(health.ill())
+
+    async def ready(_: web.Request) -> web.Response:
+        return _answer(health.missing)
+
+    app = web.Application()
+    app.add_routes([web.get("/livez", live), web.get("/readyz", ready)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, port=port).start()
+    return runner
+
+
+def _answer(trouble: str | None) -> web.Response:
+    return web.Response(text="ok\n") if trouble is None else web.Response(status=503, text=f"{trouble}\n")

@@ -1,0 +1,289 @@
+"""What the cluster says, parsed once: an AgentTask and its pods as the operator reads them.
+
+Pure. Only what the operator looks at is named; everything else in the objects is ignored, so a newer API server changes
+nothing here. Times are aware datetimes. Status of the task is what this operator (or one before it) wrote, plus the one
+runner field it reads, `checkpoint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from agenttask import contract
+
+
+class Phase(StrEnum):
+    """Where a task stands; the last three absorb."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    CHECKPOINTED = "Checkpointed"
+    RESUMING = "Resuming"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing follows."""
+        return self in {Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED}
+
+
+class Outcome(StrEnum):
+    """How an attempt ended, as `status.attempts[].outcome` says it."""
+
+    COMPLETED = "Completed"
+    """The final record holds an answer."""
+    FAILED = "Failed"
+    """The final record says that going on cannot help."""
+    STOPPED = "Stopped"
+    """The user asked: suspend or cancel."""
+    DISRUPTED = "Disrupted"
+    """The cluster took the pod away. Never counted as a failure."""
+    UNAVAILABLE = "Unavailable"
+    """The store did not answer."""
+    STALLED = "Stalled"
+    """The runner says that someone is needed."""
+    FENCED = "Fenced"
+    """The log holds a newer claim."""
+    OOM_KILLED = "OOMKilled"
+    """The kernel ended the container for its memory limit. Counted as a failure."""
+    CRASHED = "Crashed"
+    """The program ended in a way of its own making. Counted as a failure."""
+    SILENT = "Silent"
+    """Exit code 0 without the runner's message: believed at most three times in a row."""
+    REPLACED = "Replaced"
+    """The number was given up before a runner worked under it."""
+
+
+class _Read(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Base of all objects read: camelCase, unknown fields ignored."""
+
+
+class Owner(_Read, frozen=True):
+    """One owner reference."""
+
+    uid: str
+    controller: bool = False
+
+
+class Metadata(_Read, frozen=True):
+    """The part of ObjectMeta the operator reads."""
+
+    name: str
+    namespace: str
+    uid: str
+    resource_version: str = ""
+    generation: int = 0
+    deletion_timestamp: datetime | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    owner_references: tuple[Owner, ...] = ()
+
+
+class Waiting(_Read, frozen=True):
+    """A container that has not started."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class Running(_Read, frozen=True):
+    """A container that runs."""
+
+    started_at: datetime | None = None
+
+
+class Terminated(_Read, frozen=True):
+    """A container that has ended; `message` is the termination message, or the last log lines in its place."""
+
+    exit_code: int
+    reason: str = ""
+    message: str = ""
+    finished_at: datetime | None = None
+
+
+class ContainerState(_Read, frozen=True):
+    """At most one of the three is set."""
+
+    waiting: Waiting | None = None
+    running: Running | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(_Read, frozen=True):
+    """What the kubelet says of one container."""
+
+    name: str
+    state: ContainerState = ContainerState()
+
+
+class PodCondition(_Read, frozen=True):
+    """One pod condition."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    last_transition_time: datetime | None = None
+
+
+class PodSpec(_Read, frozen=True):
+    """The part of a pod's spec the operator reads back."""
+
+    node_name: str | None = None
+
+
+class PodStatus(_Read, frozen=True):
+    """The part of a pod's status the operator reads."""
+
+    phase: str = "Pending"
+    reason: str = ""
+    message: str = ""
+    conditions: tuple[PodCondition, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+
+
+class Pod(_Read, frozen=True):
+    """A pod, live or as last seen before it went."""
+
+    metadata: Metadata
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def attempt(self) -> int | None:
+        """The attempt on its label; None where the label is missing or no number."""
+        label = self.metadata.labels.get(contract.LABEL_ATTEMPT, "")
+        return int(label) if label.isdecimal() else None
+
+    @property
+    def runner(self) -> ContainerState:
+        """State of the container `runner`; empty until the kubelet has reported."""
+        found = (one.state for one in self.status.container_statuses if one.name == contract.CONTAINER)
+        return next(found, ContainerState())
+
+    @property
+    def started(self) -> bool:
+        """Whether the runner ever ran."""
+        return self.runner.running is not None or self.runner.terminated is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether the pod holds no running container any more."""
+        return self.status.phase in {"Failed", "Succeeded"}
+
+    @property
+    def ended(self) -> bool:
+        """Whether the attempt is over here: a pod kept alive by an injected sidecar counts as ended too."""
+        return self.over or self.runner.terminated is not None
+
+    @property
+    def held(self) -> bool:
+        """Whether another container keeps the pod running: an injected sidecar that nobody told to stop."""
+        return any(
+            one.state.running is not None for one in self.status.container_statuses if one.name != contract.CONTAINER
+        )
+
+    def condition(self, kind: str) -> PodCondition | None:
+        """The condition of that type."""
+        return next((one for one in self.status.conditions if one.type == kind), None)
+
+    def owned_by(self, uid: str) -> bool:
+        """Whether the object with that UID is its controller."""
+        return any(owner.uid == uid and owner.controller for owner in self.metadata.owner_references)
+
+
+class Attempt(_Read, frozen=True):
+    """One entry of `status.attempts`; open until `end` is set."""
+
+    attempt: int
+    pod: str
+    start: datetime
+    node: str | None = None
+    end: datetime | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    resumed_from: str | None = None
+
+
+class Counts(_Read, frozen=True, omit_defaults=False):
+    """Totals over the whole task; each means one thing."""
+
+    disruptions: int = 0
+    failures: int = 0
+    ooms: int = 0
+    resumes: int = 0
+
+
+class Retry(_Read, frozen=True):
+    """What the next attempt waits for: numbers counted under one generation of the spec and one progress digest."""
+
+    generation: int
+    progress_digest: str | None = None
+    failures: int = 0
+    disruptions: int = 0
+    stalls: int = 0
+    silent_exits: int = 0
+    not_before: datetime | None = None
+
+
+class Condition(_Read, frozen=True, omit_defaults=False):
+    """A standard condition."""
+
+    type: str
+    status: str
+    observed_generation: int
+    last_transition_time: datetime
+    reason: str
+    message: str
+
+
+class Status(_Read, frozen=True):
+    """All of `status` the operator owns. It is applied whole, so a field left out here is removed there."""
+
+    observed_generation: int = 0
+    phase: Phase | None = None
+    reason: str = ""
+    message: str = ""
+    attempt: int = 0
+    pod_uid: str | None = msgspec.field(name="podUID", default=None)
+    location: contract.Location | None = None
+    attempts: tuple[Attempt, ...] = ()
+    counts: Counts | None = None
+    retry: Retry | None = None
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def current(self) -> Attempt | None:
+        """The entry of the newest attempt."""
+        return next((one for one in self.attempts if one.attempt == self.attempt), None)
+
+
+class Task(_Read, frozen=True):
+    """An AgentTask. `spec` stays as written: what of it this operator can use is decided later, and may be nothing."""
+
+    metadata: Metadata
+    spec: dict[str, Any] = {}
+    status: Status = Status()
+    checkpoint: contract.CheckpointStatus | None = None
+    """`status.checkpoint`, which the runner writes."""
+
+
+def read_task(raw: Mapping[str, Any]) -> Task:
+    """Parse an AgentTask as the API server sent it."""
+    task = msgspec.convert(raw, Task)
+    checkpoint = raw.get("status", {}).get("checkpoint")
+    if checkpoint is None:
+        return task
+    return msgspec.structs.replace(task, checkpoint=msgspec.convert(checkpoint, contract.CheckpointStatus))
+
+
+def read_pod(raw: Mapping[str, Any]) -> Pod:
+    """Parse a pod as the API server sent it."""
+    return msgspec.convert(raw, Pod)

@@ -1,0 +1,281 @@
+"""The runner pod of one attempt, rendered from the task alone.
+
+Pure. The pod passes Pod Security `restricted` as rendered; what the user sets under `spec.pod` is laid over it, and
+what the contract needs over that. Secrets are only named here: the kubelet reads them, never the operator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+import msgspec
+from agenttask import contract
+
+from agenttask_operator.observed import Task
+from agenttask_operator.settings import Settings
+
+ANNOTATION_DIGEST: Final = f"{contract.GROUP}/spec-digest"
+"""Digest of all a pod is made from but its attempt: a pod that has not started and has another one is replaced."""
+USER_ID: Final = 65532
+GRACE_SECONDS: Final = 30
+NODE_TOLERATION_SECONDS: Final = 30
+_NODE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_TOKEN_SECONDS: Final = 3600
+_PASSED_THROUGH: Final = (
+    "nodeSelector",
+    "affinity",
+    "topologySpreadConstraints",
+    "priorityClassName",
+    "serviceAccountName",
+    "runtimeClassName",
+)
+
+
+class SpecInvalidError(Exception):
+    """The spec asks for something that cannot be done; the message is for the user."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A task's spec with the chart's defaults filled in: what an attempt started now would be told."""
+
+    spec: contract.TaskSpec
+    location: contract.Location
+
+
+def plan(*, task: Task, settings: Settings) -> Plan:
+    """Resolve model and place, each whole or not at all.
+
+    Raises:
+        SpecInvalidError: the spec does not decode, names no model or store where there is no default, or is too large.
+    """
+    try:
+        spec = msgspec.convert(task.spec, contract.TaskSpec)
+    except msgspec.ValidationError as error:
+        raise SpecInvalidError(f"The spec cannot be read: {error}") from error
+    model = spec.agent.model or settings.model
+    if model is None:
+        raise SpecInvalidError("The task names no model (spec.agent.model) and the operator has no default model.")
+    agent = msgspec.structs.replace(spec.agent, model=model)
+    # What the runner never looks at is left at its default, so that editing it changes no digest.
+    told = contract.TaskSpec(prompt=spec.prompt, agent=agent, checkpoint=spec.checkpoint, budget=spec.budget)
+    made = Plan(spec=told, location=_location(task=task, spec=spec, settings=settings))
+    size = len(_assignment(task=task, plan=made, attempt=2**31, with_checkpoint=True))
+    if size > contract.MAX_ASSIGNMENT_BYTES:
+        limit = contract.MAX_ASSIGNMENT_BYTES
+        raise SpecInvalidError(f"The spec takes {size} bytes in its pod, and {limit} is the most that fits.")
+    return made
+
+
+def digest(*, task: Task, plan: Plan, settings: Settings) -> str:
+    """Digest of the pod this task would get now, whatever its attempt: 16 hexadecimal digits."""
+    template = _manifest(task=task, plan=plan, settings=settings, attempt=0, with_checkpoint=False)
+    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def render(*, task: Task, plan: Plan, settings: Settings, attempt: int) -> dict[str, Any]:
+    """The pod of one attempt. `task` is the object that records the attempt, so that its checkpoint is no older."""
+    manifest = _manifest(task=task, plan=plan, settings=settings, attempt=attempt, with_checkpoint=True)
+    manifest["metadata"]["annotations"][ANNOTATION_DIGEST] = digest(task=task, plan=plan, settings=settings)
+    return manifest
+
+
+def _location(*, task: Task, spec: contract.TaskSpec, settings: Settings) -> contract.Location:
+    """The recorded place, which never moves; before attempt 1 the task's own, else the chart's."""
+    own = spec.checkpoint.s3
+    recorded = task.status.location
+    if recorded is not None:
+        if own is None:
+            return recorded
+        # The place is immutable, the Secret that opens it may be replaced.
+        ref = own.credentials_secret_ref
+        return msgspec.structs.replace(recorded, credentials_secret=ref.name if ref else None)
+    place = own or (settings.store.s3 if settings.store else None)
+    if place is None:
+        raise SpecInvalidError("The task names no store (spec.checkpoint.s3) and the operator has no default store.")
+    return contract.Location(
+        type="s3",
+        bucket=place.bucket,
+        prefix=place.prefix,
+        endpoint=place.endpoint,
+        region=place.region,
+        credentials_secret=place.credentials_secret_ref.name if place.credentials_secret_ref else None,
+    )
+
+
+def _assignment(*, task: Task, plan: Plan, attempt: int, with_checkpoint: bool) -> str:
+    recorded = task.checkpoint if with_checkpoint else None
+    assignment = contract.Assignment(
+        contract=contract.CONTRACT,
+        namespace=task.metadata.namespace,
+        name=task.metadata.name,
+        uid=task.metadata.uid,
+        attempt=attempt,
+        location=plan.location,
+        spec=plan.spec,
+        recorded_key=recorded.key if recorded else None,
+        recorded_seq=recorded.seq if recorded else None,
+    )
+    return msgspec.json.encode(assignment).decode()
+
+
+def _manifest(*, task: Task, plan: Plan, settings: Settings, attempt: int, with_checkpoint: bool) -> dict[str, Any]:
+    user: Mapping[str, Any] = task.spec.get("pod") or {}
+    meta = task.metadata
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": contract.pod_name(task=meta.name, attempt=attempt),
+            "namespace": meta.namespace,
+            "labels": {
+                **user.get("labels", {}),
+                "app.kubernetes.io/name": "agenttask-runner",
+                "app.kubernetes.io/managed-by": contract.OPERATOR_MANAGER,
+                contract.LABEL_TASK: meta.name,
+                contract.LABEL_ATTEMPT: str(attempt),
+            },
+            "annotations": {
+                "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",
+                **user.get("annotations", {}),
+                contract.ANNOTATION_ASSIGNMENT: _assignment(
+                    task=task, plan=plan, attempt=attempt, with_checkpoint=with_checkpoint
+                ),
+            },
+            "ownerReferences": [
+                {
+                    "apiVersion": f"{contract.GROUP}/{contract.VERSION}",
+                    "kind": contract.KIND,
+                    "name": meta.name,
+                    "uid": meta.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": False,
+                }
+            ],
+        },
+        "spec": _pod_spec(user=user, plan=plan, settings=settings),
+    }
+
+
+def _pod_spec(*, user: Mapping[str, Any], plan: Plan, settings: Settings) -> dict[str, Any]:
+    pull_secrets = user.get("imagePullSecrets") or [{"name": ref.name} for ref in settings.runner.image_pull_secrets]
+    return {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _grace(user),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+            **user.get("securityContext", {}),
+        },
+        "tolerations": _tolerations(user),
+        "containers": [_container(user=user, plan=plan, settings=settings)],
+        "volumes": _volumes(user),
+        **({"imagePullSecrets": pull_secrets} if pull_secrets else {}),
+        **{key: user[key] for key in _PASSED_THROUGH if key in user},
+    }
+
+
+def _container(*, user: Mapping[str, Any], plan: Plan, settings: Settings) -> dict[str, Any]:
+    own_env = _env(user=user, plan=plan)
+    taken = {one["name"] for one in own_env}
+    container = {
+        "name": contract.CONTAINER,
+        "image": user.get("image") or settings.runner.image,
+        "imagePullPolicy": user.get("imagePullPolicy") or settings.runner.image_pull_policy,
+        "command": ["agenttask", "attempt"],
+        "env": [*(one for one in user.get("env", []) if one["name"] not in taken), *own_env],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "terminationMessagePath": contract.TERMINATION_PATH,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": _mounts(user),
+    }
+    return container | {key: user[key] for key in ("envFrom", "resources") if key in user}
+
+
+def _env(*, user: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
+    """What the contract names. Keys come by reference, so that the kubelet says which one is missing."""
+    fields = {
+        contract.ENV_POD_UID: "metadata.uid",
+        contract.ENV_POD_NAME: "metadata.name",
+        contract.ENV_NODE_NAME: "spec.nodeName",
+    }
+    env: list[dict[str, Any]] = [
+        {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()
+    ]
+    env.append({"name": contract.ENV_GRACE_SECONDS, "value": str(_grace(user))})
+    model = plan.spec.agent.model
+    if model is not None and model.api_key_secret_ref is not None:
+        ref = model.api_key_secret_ref
+        env.append(_from_secret(contract.ENV_MODEL_API_KEY, secret=ref.name, key=ref.key))
+    secret = plan.location.credentials_secret
+    if secret is not None:
+        env += [_from_secret(key, secret=secret, key=key) for key in contract.S3_SECRET_KEYS]
+        env += [_from_secret(key, secret=secret, key=key, optional=True) for key in contract.S3_OPTIONAL_SECRET_KEYS]
+    return env
+
+
+def _from_secret(name: str, *, secret: str, key: str, optional: bool = False) -> dict[str, Any]:
+    ref = {"name": secret, "key": key} | ({"optional": True} if optional else {})
+    return {"name": name, "valueFrom": {"secretKeyRef": ref}}
+
+
+def _volumes(user: Mapping[str, Any]) -> list[dict[str, Any]]:
+    path = PurePosixPath(contract.ASSIGNMENT_PATH)
+    field = {"fieldPath": f"metadata.annotations['{contract.ANNOTATION_ASSIGNMENT}']"}
+    ours: list[dict[str, Any]] = [
+        {"name": "agenttask-assignment", "downwardAPI": {"items": [{"path": path.name, "fieldRef": field}]}},
+        {
+            "name": "agenttask-token",
+            "projected": {
+                "sources": [
+                    {"serviceAccountToken": {"path": "token", "expirationSeconds": _TOKEN_SECONDS}},
+                    {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                ]
+            },
+        },
+    ]
+    if not _mounts_tmp(user):
+        ours.append({"name": "agenttask-tmp", "emptyDir": {}})
+    return [*user.get("volumes", []), *ours]
+
+
+def _mounts(user: Mapping[str, Any]) -> list[dict[str, Any]]:
+    folder = str(PurePosixPath(contract.ASSIGNMENT_PATH).parent)
+    ours: list[dict[str, Any]] = [
+        {"name": "agenttask-assignment", "mountPath": folder, "readOnly": True},
+        {"name": "agenttask-token", "mountPath": contract.TOKEN_DIR, "readOnly": True},
+    ]
+    if not _mounts_tmp(user):
+        ours.append({"name": "agenttask-tmp", "mountPath": "/tmp"})  # noqa: S108 - inside the container
+    return [*user.get("volumeMounts", []), *ours]
+
+
+def _mounts_tmp(user: Mapping[str, Any]) -> bool:
+    return any(PurePosixPath(mount["mountPath"]) == PurePosixPath("/tmp") for mount in user.get("volumeMounts", []))  # noqa: S108
+
+
+def _tolerations(user: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The user's, and 30 s for each taint of a lost node they leave out: the API server would add 300 s."""
+    own: list[dict[str, Any]] = list(user.get("tolerations", []))
+    spoken_of = {one.get("key") for one in own}
+    return own + [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_TOLERATION_SECONDS}
+        for key in _NODE_TAINTS
+        if key not in spoken_of
+    ]
+
+
+def _grace(user: Mapping[str, Any]) -> int:
+    return int(user.get("terminationGracePeriodSeconds", GRACE_SECONDS))

@@ -1,0 +1,104 @@
+"""A work queue of keys: each key once, one worker per key at a time, now or after a delay.
+
+Knows nothing of tasks or of Kubernetes. A key added while it is being worked on is handed out again afterwards, so the
+last event is never lost; a key added many times is handed out once. All methods but `get` are synchronous and belong to
+the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
+
+FIRST_RETRY_SECONDS = 0.25
+MAX_RETRY_SECONDS = 60.0
+
+KeyT = TypeVar("KeyT", bound=Hashable)
+
+
+class Timer(Protocol):
+    """What `call_later` returns."""
+
+    def cancel(self) -> None:
+        """Never call back."""
+
+    def when(self) -> float:
+        """When it is due, on the clock of `call_later`."""
+
+
+Later = Callable[[float, Callable[[], None]], Timer]
+
+
+class Queue(Generic[KeyT]):
+    """The queue.
+
+    Args:
+        later: calls back after that many seconds; an event loop's `call_later`.
+    """
+
+    def __init__(self, *, later: Later) -> None:
+        self._later = later
+        self._ready: asyncio.Queue[KeyT] = asyncio.Queue()
+        self._wanted: set[KeyT] = set()
+        self._active: set[KeyT] = set()
+        self._timers: dict[KeyT, Timer] = {}
+        self._failures: dict[KeyT, int] = {}
+
+    def __len__(self) -> int:
+        """Keys that wait for a worker now."""
+        return len(self._wanted)
+
+    def add(self, key: KeyT) -> None:
+        """Hand the key out as soon as a worker is free and no other one has it."""
+        if key in self._wanted:
+            return
+        self._wanted.add(key)
+        if key not in self._active:
+            self._ready.put_nowait(key)
+
+    def add_after(self, key: KeyT, *, seconds: float) -> None:
+        """Hand the key out after a delay, or earlier if something earlier is already due."""
+        if seconds <= 0:
+            self.add(key)
+            return
+        timer = self._later(seconds, lambda: self._due(key))
+        old = self._timers.get(key)
+        if old is not None and old.when() <= timer.when():
+            timer.cancel()
+            return
+        if old is not None:
+            old.cancel()
+        self._timers[key] = timer
+
+    async def get(self) -> KeyT:
+        """The next key, and with it the duty to call `done`. Its pending delay is dropped: work makes a new one."""
+        key = await self._ready.get()
+        self._wanted.discard(key)
+        self._active.add(key)
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        return key
+
+    def done(self, key: KeyT) -> None:
+        """The work on a key is over, well or not."""
+        self._active.discard(key)
+        if key in self._wanted:
+            self._ready.put_nowait(key)
+
+    def retry(self, key: KeyT) -> float:
+        """The work failed: again, after a delay that doubles with each failure in a row. Returns it, in seconds."""
+        count = self._failures.get(key, 0)
+        self._failures[key] = count + 1
+        seconds = min(FIRST_RETRY_SECONDS * 2.0 ** min(count, 16), MAX_RETRY_SECONDS)
+        self.add_after(key, seconds=seconds)
+        return seconds
+
+    def succeeded(self, key: KeyT) -> None:
+        """The work went well: the next failure is the first again."""
+        self._failures.pop(key, None)
+
+    def _due(self, key: KeyT) -> None:
+        self._timers.pop(key, None)
+        self.add(key)

@@ -1,0 +1,169 @@
+"""Every reason and condition type the operator writes, once, with its meaning and what to do about it.
+
+Pure. `docs/states.md` is rendered from here, so the table a person reads cannot drift from what the operator says. A
+runner's own reasons (`contract.RunnerReason`) pass through as they stand and are explained here too.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from agenttask.contract import RunnerReason
+
+from agenttask_operator.observed import Phase
+
+
+class Kind(StrEnum):
+    """Condition types."""
+
+    ACCEPTED = "Accepted"
+    RUNNING = "Running"
+    CHECKPOINTED = "Checkpointed"
+    DISRUPTED = "Disrupted"
+    SUSPENDED = "Suspended"
+    STALLED = "Stalled"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    FINISHED = "Finished"
+
+
+class Reason(StrEnum):
+    """Reasons of the operator's own finding."""
+
+    ACCEPTED = "Accepted"
+    CHANGE_PENDING = "ChangePending"
+    NOTHING_RECORDED = "NothingRecorded"
+    RECORDED = "Recorded"
+    RECOVERED = "Recovered"
+    STARTING = "Starting"
+    WORKING = "Working"
+    STOPPING = "Stopping"
+    TERMINATING = "Terminating"
+    BACKING_OFF = "BackingOff"
+    SUSPENDED = "Suspended"
+    NOT_SUSPENDED = "NotSuspended"
+    CANCELLED = "Cancelled"
+    DELETED = "Deleted"
+    EVICTED = "Evicted"
+    PREEMPTED = "Preempted"
+    NODE_PRESSURE = "NodePressure"
+    NODE_SHUTDOWN = "NodeShutdown"
+    NODE_TAINTED = "NodeTainted"
+    NODE_LOST = "NodeLost"
+    NODE_REFUSED = "NodeRefused"
+    VANISHED = "Vanished"
+    NAME_TAKEN = "NameTaken"
+    SPEC_CHANGED = "SpecChanged"
+    OOM_KILLED = "OOMKilled"
+    CRASHED = "Crashed"
+    NO_MESSAGE = "NoMessage"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+    POISON_CHECKPOINT = "PoisonCheckpoint"
+    SPEC_INVALID = "SpecInvalid"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason
+    IMAGE_UNAVAILABLE = "ImageUnavailable"
+    CONTAINER_REFUSED = "ContainerRefused"
+    POD_REFUSED = "PodRefused"
+    UNSCHEDULABLE = "Unschedulable"
+    SCHEDULING_GATED = "SchedulingGated"
+
+
+PHASES: Final[dict[Phase, str]] = {
+    Phase.PENDING: "No progress is recorded yet and no runner works.",
+    Phase.RUNNING: "A runner holds the checkpoint log and works.",
+    Phase.CHECKPOINTED: "No runner works; all progress is safe in the store.",
+    Phase.RESUMING: "A new runner is on its way to go on from the recorded checkpoint.",
+    Phase.COMPLETED: "The final record holds the answer. Final.",
+    Phase.FAILED: "The task ended without an answer. Final.",
+    Phase.CANCELLED: "The user cancelled the task. Final.",
+}
+
+CONDITIONS: Final[dict[Kind, str]] = {
+    Kind.ACCEPTED: "The spec can be carried out. `ChangePending`: an edit waits for the next attempt.",
+    Kind.RUNNING: "A runner holds the log and works.",
+    Kind.CHECKPOINTED: "At least one record is in the store.",
+    Kind.DISRUPTED: "The cluster took the last pod away and no new runner works yet; the reason is the cause.",
+    Kind.SUSPENDED: "`spec.suspend` is set and no runner works.",
+    Kind.STALLED: "Someone is needed; the task goes on by itself once the trouble is fixed.",
+    Kind.COMPLETE: "The task completed.",
+    Kind.FAILED: "The task failed for good.",
+    Kind.FINISHED: "The task ended, in whichever way: `kubectl wait --for=condition=Finished`.",
+}
+
+REASONS: Final[dict[str, str]] = {
+    Reason.ACCEPTED: "The spec can be carried out.",
+    Reason.CHANGE_PENDING: "The spec was edited while an attempt runs; the edit applies at the next attempt.",
+    Reason.NOTHING_RECORDED: "No checkpoint has been recorded yet.",
+    Reason.RECORDED: "`status.checkpoint` names the newest record.",
+    Reason.RECOVERED: "What was wrong is over.",
+    Reason.STARTING: "The pod of this attempt is on its way, or its runner is opening the log.",
+    Reason.WORKING: "The runner holds the log and works.",
+    Reason.STOPPING: "The pod was told to stop, for suspend or cancel; what it finishes meanwhile is recorded.",
+    Reason.TERMINATING: "The pod is being deleted; the next attempt starts once its runner has ended.",
+    Reason.BACKING_OFF: "The last attempt failed, or was disrupted again; `status.retry.notBefore` says until when.",
+    Reason.SUSPENDED: "`spec.suspend` is set. Unset it to go on from the checkpoint.",
+    Reason.NOT_SUSPENDED: "`spec.suspend` is not set.",
+    Reason.CANCELLED: "`spec.cancel` was set.",
+    Reason.DELETED: "Someone deleted the pod.",
+    Reason.EVICTED: "The pod was evicted: a drain, or a queue that took its quota back.",
+    Reason.PREEMPTED: "The pod gave way to one of higher priority.",
+    Reason.NODE_PRESSURE: "The node ran short of memory, disk or processes and evicted the pod.",
+    Reason.NODE_SHUTDOWN: "The node was shut down.",
+    Reason.NODE_TAINTED: "The node got a taint the pod does not tolerate: not ready or unreachable, most often.",
+    Reason.NODE_LOST: "The control plane lost sight of the node. Its runner, if it lives, can write nothing any more.",
+    Reason.NODE_REFUSED: "The node's kubelet did not admit the pod.",
+    Reason.VANISHED: "The pod is gone and nothing says why.",
+    Reason.NAME_TAKEN: "Another pod has this attempt's name; the next number is used.",
+    Reason.SPEC_CHANGED: "The spec was edited before the runner started; the pod is replaced by one of the new spec.",
+    Reason.OOM_KILLED: "The container went over its memory limit. Raise `spec.pod.resources.limits.memory`.",
+    Reason.CRASHED: "The container ended by itself; the message has its exit code and last log lines.",
+    Reason.NO_MESSAGE: "The container ended with code 0 but without a runner's message. Is the image a runner image?",
+    Reason.RETRIES_EXHAUSTED: "More failures than `spec.retry.maxFailures`, and no step was ever recorded. Final.",
+    Reason.POISON_CHECKPOINT: "More failures than `spec.retry.maxFailures` since the last step. Edit the spec.",
+    Reason.SPEC_INVALID: "The spec asks for something that cannot be done; the message says what.",
+    Reason.SECRET_MISSING: "A Secret, or a key in it, does not exist. Create it: the pod starts by itself.",
+    Reason.IMAGE_UNAVAILABLE: "The image cannot be pulled. Fix its name or credentials: an edit applies at once.",
+    Reason.CONTAINER_REFUSED: "The node cannot make or start the container; the message is the node's.",
+    Reason.POD_REFUSED: "The API server refused the pod: a quota, Pod Security, a webhook. It is tried again.",
+    Reason.UNSCHEDULABLE: "No node fits the pod now; the message is the scheduler's.",
+    Reason.SCHEDULING_GATED: "Something holds the pod back with a scheduling gate.",
+    RunnerReason.COMPLETED: "The model gave its final answer.",
+    RunnerReason.BUDGET_EXHAUSTED: "`spec.budget.steps` were used before a final answer. Final.",
+    RunnerReason.MODEL_REFUSED: "The endpoint calls the request itself bad. Final.",
+    RunnerReason.MODEL_DENIED: "The endpoint refused the key, or its right to this model. Fix the Secret.",
+    RunnerReason.MODEL_NOT_FOUND: "The endpoint does not know the model, or nothing is served under the base URL.",
+    RunnerReason.MODEL_QUOTA_EXHAUSTED: "The account's quota or spend limit is used up.",
+    RunnerReason.MODEL_UNAVAILABLE: "The endpoint stayed unreachable, overloaded or rate-limited through every retry.",
+    RunnerReason.STORE_UNAVAILABLE: "The checkpoint store did not answer. The task goes on when it does.",
+    RunnerReason.STORE_NOT_FOUND: "The bucket does not exist.",
+    RunnerReason.STORE_DENIED: "The store refused the credentials.",
+    RunnerReason.STORE_MISCONFIGURED: "The store cannot hold a checkpoint log: it ignores conditional writes, for one.",
+    RunnerReason.CHECKPOINT_LOST: "The recorded checkpoint is above every record in the store, or the log is empty.",
+    RunnerReason.CHECKPOINT_CORRUPT: "A record that is needed does not verify.",
+    RunnerReason.FORMAT_TOO_NEW: "The log was written in a format this runner cannot read. Use a newer runner image.",
+    RunnerReason.STOPPED: "The runner got SIGTERM and recorded its work.",
+    RunnerReason.FENCED: "The log holds a newer claim; the next attempt goes above it.",
+    RunnerReason.INTERNAL_ERROR: "A defect of the runner; the message and the pod's log say where.",
+}
+
+
+def as_markdown() -> str:
+    """`docs/states.md`, whole."""
+    return "\n".join(
+        (
+            "# Phases, conditions and reasons",
+            "",
+            "Rendered from `operator/agenttask_operator/reasons.py`. `kubectl get agenttasks` shows phase and reason,",
+            "`kubectl describe` the conditions and the message, which is the server's own where there is one.",
+            "",
+            *_table("Phase", PHASES),
+            *_table("Condition", CONDITIONS),
+            *_table("Reason", REASONS),
+        )
+    )
+
+
+def _table(head: str, rows: dict[Phase, str] | dict[Kind, str] | dict[str, str]) -> list[str]:
+    lines = (f"| {name} | {meaning} |" for name, meaning in rows.items())
+    return [f"| {head} | Meaning |", "| --- | --- |", *lines, ""]

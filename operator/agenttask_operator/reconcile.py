@@ -1,0 +1,179 @@
+"""Gather, decide, apply: one task, once.
+
+Level-triggered: a key may come once, twice or late, and the outcome is the same. The order of apply is what makes every
+crash harmless: the status first (compare-and-swap: of two operators one goes on), then the pods it announces, Events
+last. What is kept in memory here is evidence and server messages only; losing it costs a better sentence, never the
+right outcome.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from agenttask import contract
+
+from agenttask_operator import pods, status
+from agenttask_operator.cluster import Cluster, ClusterError, ConflictError, ExistsError, NotFoundError, RefusedError
+from agenttask_operator.decide import Decision, decide
+from agenttask_operator.fold import Refusal, Snapshot
+from agenttask_operator.observed import Pod, Task
+from agenttask_operator.pods import SpecInvalidError
+from agenttask_operator.settings import Settings
+
+MAX_REFUSAL_SECONDS: Final = 30
+KEPT_DEPARTED: Final = 4096
+
+logger = logging.getLogger(__name__)
+
+
+class Key(NamedTuple):
+    """A task's place; what is there now is found out by looking."""
+
+    namespace: str
+    name: str
+
+
+class Departed:
+    """The last seen objects of deleted pods, by UID, until their task is reconciled; the oldest go first."""
+
+    def __init__(self) -> None:
+        self._pods: dict[str, Pod] = {}
+
+    def keep(self, pod: Pod) -> None:
+        """Remember a pod that was seen to be deleted."""
+        self._pods[pod.metadata.uid] = pod
+        if len(self._pods) > KEPT_DEPARTED:
+            del self._pods[next(iter(self._pods))]
+
+    def get(self, uid: str | None) -> Pod | None:
+        """The pod as last seen."""
+        return self._pods.get(uid) if uid is not None else None
+
+    def drop(self, uid: str | None) -> None:
+        """Its end is recorded."""
+        if uid is not None:
+            self._pods.pop(uid, None)
+
+
+class Reconciler:
+    """Carries out decisions.
+
+    Args:
+        cluster: the API.
+        settings: the chart's defaults.
+        clock: aware UTC time.
+        reporter: this operator's name in Events.
+    """
+
+    def __init__(self, *, cluster: Cluster, settings: Settings, clock: Callable[[], datetime], reporter: str) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._clock = clock
+        self._reporter = reporter
+        self._refusals: dict[Key, Refusal] = {}
+        self.departed = Departed()
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring one task forward. Returns in how many seconds to look again, None if an event will tell.
+
+        Raises:
+            ClusterError: nothing is lost; try again.
+        """
+        snapshot = await self._gather(key)
+        if snapshot is None:
+            self._refusals.pop(key, None)
+            return None
+        decision = decide(snapshot=snapshot, now=self._clock())
+        await self._apply(key=key, snapshot=snapshot, decision=decision)
+        # A pod was made, adopted or refused: what came of it is the next decision's business.
+        return 0 if decision.create else decision.after_seconds
+
+    def judge(self, *, task: Task, pods: tuple[Pod, ...]) -> Decision:
+        """Decide on objects as listed, without carrying it out: whether a live look is worth its two calls."""
+        return decide(snapshot=self._snapshot(task=task, pods=pods), now=self._clock())
+
+    async def _gather(self, key: Key) -> Snapshot | None:
+        # The task first: a recorded pod that a later list lacks is gone. The other way round it might be new.
+        try:
+            task = await self._cluster.get_task(namespace=key.namespace, name=key.name)
+        except NotFoundError:
+            return None
+        return self._snapshot(task=task, pods=await self._cluster.pods_of(task))
+
+    def _snapshot(self, *, task: Task, pods: tuple[Pod, ...]) -> Snapshot:
+        return Snapshot(
+            task=task,
+            pods=pods,
+            settings=self._settings,
+            departed=self.departed.get(task.status.pod_uid),
+            refusal=self._refusals.get(Key(task.metadata.namespace, task.metadata.name)),
+        )
+
+    async def _apply(self, *, key: Key, snapshot: Snapshot, decision: Decision) -> None:
+        before = task = snapshot.task
+        if decision.status is not None:
+            task = await self._cluster.apply_status(task=task, status=decision.status)
+            made = decision.status
+            logger.info("%s/%s %s: attempt %d %s %s", *key, decision.rule, made.attempt, made.phase, made.reason)
+            if made.pod_uid != before.status.pod_uid:
+                self.departed.drop(before.status.pod_uid)
+        if decision.create:
+            await self._create(key=key, task=task)
+        for pod in decision.delete:
+            logger.info("%s/%s deletes pod %s", *key, pod.name)
+            await self._cluster.delete_pod(namespace=key.namespace, name=pod.name, uid=pod.uid)
+        if decision.status is not None:
+            await self._announce(task=task, told=status.events(before=before.status, after=decision.status))
+
+    async def _create(self, *, key: Key, task: Task) -> None:
+        """Create the open attempt's pod, or find it made, refused, or its name taken."""
+        attempt = task.status.attempt
+        try:
+            plan = pods.plan(task=task, settings=self._settings)
+        except SpecInvalidError:
+            return  # Edited since: the next decision says so.
+        manifest = pods.render(task=task, plan=plan, settings=self._settings, attempt=attempt)
+        try:
+            await self._cluster.create_pod(manifest)
+        except RefusedError as error:
+            self._refuse(key=key, task=task, message=str(error), name_taken=False)
+        except ExistsError as error:
+            if not await self._is_ours(task=task, attempt=attempt):
+                self._refuse(key=key, task=task, message=str(error), name_taken=True)
+        else:
+            self._refusals.pop(key, None)
+
+    async def _is_ours(self, *, task: Task, attempt: int) -> bool:
+        """Whether the pod that has the name is this attempt's: made by an operator that died before it could say so."""
+        meta = task.metadata
+        name = contract.pod_name(task=meta.name, attempt=attempt)
+        try:
+            pod = await self._cluster.get_pod(namespace=meta.namespace, name=name)
+        except NotFoundError as error:
+            raise ConflictError(f"Pod {name} was there and is gone") from error
+        return pod.owned_by(meta.uid) and pod.attempt == attempt
+
+    def _refuse(self, *, key: Key, task: Task, message: str, name_taken: bool) -> None:
+        old = self._refusals.get(key)
+        again = old is not None and (old.attempt, old.generation) == (task.status.attempt, task.metadata.generation)
+        times = old.times + 1 if old is not None and again else 1
+        self._refusals[key] = Refusal(
+            attempt=task.status.attempt,
+            generation=task.metadata.generation,
+            message=message,
+            times=times,
+            retry_at=self._clock() + timedelta(seconds=min(2 ** min(times, 8), MAX_REFUSAL_SECONDS)),
+            name_taken=name_taken,
+        )
+        logger.warning("%s/%s attempt %d: %s", *key, task.status.attempt, message)
+
+    async def _announce(self, *, task: Task, told: tuple[status.Event, ...]) -> None:
+        """Write the Events; one that cannot be written is no reason to do anything again."""
+        for event in told:
+            try:
+                await self._cluster.create_event(task=task, event=event, reporter=self._reporter, now=self._clock())
+            except ClusterError as error:
+                logger.warning("Event %s not written: %s", event.reason, error)
