@@ -25,7 +25,7 @@ KEPT_ATTEMPTS: Final = 10
 MESSAGE_CHARACTERS: Final = 2048
 
 
-def close(*, status: Status, end: End, task: Task, policy: contract.Retry, now: datetime) -> Status:
+def close(*, status: Status, end: End, node: str | None, task: Task, policy: contract.Retry, now: datetime) -> Status:
     """The status once its open attempt has ended that way, with `retry.notBefore` set where the next has to wait."""
     retry = fresh(status=status, task=task)
     end = _believe(end=end, retry=retry)
@@ -34,7 +34,9 @@ def close(*, status: Status, end: End, task: Task, policy: contract.Retry, now: 
     if wait:
         wait *= 1 - 0.25 * _jitter(uid=task.metadata.uid, attempt=status.attempt)
     not_before = now + timedelta(seconds=math.ceil(wait)) if wait else None
-    entries = (_closed(one, end=end, now=now) if one.attempt == status.attempt else one for one in status.attempts)
+    entries = (
+        _closed(one, end=end, node=node, now=now) if one.attempt == status.attempt else one for one in status.attempts
+    )
     return replace(status, attempts=tuple(entries), counts=counts, retry=replace(retry, not_before=not_before))
 
 
@@ -105,6 +107,7 @@ def _jitter(*, uid: str, attempt: int) -> float:
     return hashlib.sha256(f"{uid}/{attempt}".encode()).digest()[0] / 256
 
 
-def _closed(entry: Attempt, *, end: End, now: datetime) -> Attempt:
+def _closed(entry: Attempt, *, end: End, node: str | None, now: datetime) -> Attempt:
     message = end.message[:MESSAGE_CHARACTERS] or None
-    return replace(entry, end=now, outcome=end.outcome, reason=end.reason, message=message)
+    node = node or entry.node
+    return replace(entry, node=node, end=now, outcome=end.outcome, reason=end.reason, message=message)

@@ -124,7 +124,8 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
     if end is not None:
         second = now.replace(microsecond=0)
         end = _asked_for(end=end, task=task)
-        status = account.close(status=status, end=end, task=task, policy=policy, now=second)
+        node = pod.spec.node_name if pod is not None else None
+        status = account.close(status=status, end=end, node=node, task=task, policy=policy, now=second)
         pod = None
     made_from = pod.metadata.annotations.get(pods.ANNOTATION_DIGEST) if pod is not None else None
     return View(
@@ -189,14 +190,15 @@ def _noticed(*, status: Status, pod: Pod | None, task: Task) -> Status:
         return status
     if pod is not None:
         status = replace(status, pod_uid=pod.metadata.uid)
-        if pod.started or pod.over:
-            # Not at scheduling: an undisturbed start would cost one more write.
-            entry = replace(entry, node=pod.spec.node_name or entry.node)
     point = task.checkpoint
-    if point is not None and point.attempt == status.attempt and point.resumed_from and entry.resumed_from is None:
-        entry = replace(entry, resumed_from=point.resumed_from)
-        counts = status.counts or Counts()
-        status = replace(status, counts=replace(counts, resumes=counts.resumes + 1))
+    if point is not None and point.attempt == status.attempt:
+        if pod is not None:
+            # Known since scheduling, and recorded only now: an undisturbed start costs no write for it.
+            entry = replace(entry, node=pod.spec.node_name or entry.node)
+        if point.resumed_from and entry.resumed_from is None:
+            entry = replace(entry, resumed_from=point.resumed_from)
+            counts = status.counts or Counts()
+            status = replace(status, counts=replace(counts, resumes=counts.resumes + 1))
     attempts = tuple(entry if one.attempt == entry.attempt else one for one in status.attempts)
     return replace(status, attempts=attempts)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import aiohttp
+from kubernetes.aio import client
 from kubernetes.aio.client.rest import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
@@ -36,17 +37,20 @@ class _PatientLease(LeaseLock):  # type: ignore[misc] # the client's types are n
         return answer
 
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:
-        return await self._patiently(super().create(name, namespace, election_record))
+        # The base class asks for pretty=True, which the generated call (client 37) refuses: it wants a string.
+        lease = client.V1Lease(metadata=client.V1ObjectMeta(name=name), spec=self.update_lease(election_record))
+        return await self._patiently(self.api_instance.create_namespaced_lease(namespace, lease))
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
         return await self._patiently(super().update(name, namespace, updated_record))
 
     async def _patiently(self, call: Any) -> bool:
         try:
-            return bool(await call)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            answer = await call
+        except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.warning("Lease not written: %r", error)
             return False
+        return answer is not False
 
 
 class Leadership:
