@@ -131,20 +131,20 @@ class _Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     """Base of everything on the wire: camelCase names, unknown fields ignored, defaults left out."""
 
 
-class SecretKeyRef(_Wire):
+class SecretKeyRef(_Wire, frozen=True):
     """One key of a Secret in the task's namespace."""
 
     name: str
     key: str = "api-key"
 
 
-class SecretRef(_Wire):
+class SecretRef(_Wire, frozen=True):
     """A Secret in the task's namespace."""
 
     name: str
 
 
-class Model(_Wire):
+class Model(_Wire, frozen=True):
     """An OpenAI-compatible chat-completions endpoint. Taken whole or not at all: a key goes only where it belongs."""
 
     base_url: str = msgspec.field(name="baseURL")
@@ -152,14 +152,14 @@ class Model(_Wire):
     api_key_secret_ref: SecretKeyRef | None = None
 
 
-class HttpTool(_Wire):
+class HttpTool(_Wire, frozen=True):
     """A tool that is one HTTP request: arguments as JSON body, or as query for GET, HEAD and DELETE."""
 
     url: str
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "POST"
 
 
-class Tool(_Wire):
+class Tool(_Wire, frozen=True):
     """A tool the model may call; exactly one of `http` and `command` is set."""
 
     name: str
@@ -171,7 +171,7 @@ class Tool(_Wire):
     timeout_seconds: int = 60
 
 
-class Agent(_Wire):
+class Agent(_Wire, frozen=True):
     """What the built-in agent is: nothing in here is about one task."""
 
     system_prompt: str | None = None
@@ -179,7 +179,7 @@ class Agent(_Wire):
     tools: tuple[Tool, ...] = ()
 
 
-class S3(_Wire):
+class S3(_Wire, frozen=True):
     """A place in an S3 bucket. Without a credentials Secret the default AWS chain applies."""
 
     bucket: str
@@ -189,26 +189,26 @@ class S3(_Wire):
     credentials_secret_ref: SecretRef | None = None
 
 
-class Checkpoint(_Wire):
+class Checkpoint(_Wire, frozen=True):
     """Where the checkpoint log goes."""
 
     s3: S3 | None = None
 
 
-class Budget(_Wire):
+class Budget(_Wire, frozen=True):
     """What the task may use. `steps` counts model replies."""
 
     steps: int = 50
 
 
-class Retry(_Wire):
+class Retry(_Wire, frozen=True):
     """How application failures are retried. Disruptions never count."""
 
     max_failures: int = 3
     max_backoff_seconds: int = 300
 
 
-class TaskSpec(_Wire):
+class TaskSpec(_Wire, frozen=True):
     """`spec` of an AgentTask. `pod` is merged into the runner pod by the operator and means nothing to a runner."""
 
     prompt: str
@@ -221,7 +221,7 @@ class TaskSpec(_Wire):
     pod: dict[str, Any] = {}
 
 
-class Location(_Wire):
+class Location(_Wire, frozen=True):
     """`status.location`: where the log lies, resolved before attempt 1 and immutable from then on."""
 
     type: Literal["s3", "filesystem"]
@@ -235,7 +235,7 @@ class Location(_Wire):
     """Folder of a filesystem store (local runs only)."""
 
 
-class Assignment(_Wire):
+class Assignment(_Wire, frozen=True):
     """What one attempt is told: everything the runner needs but its secrets and its pod's identity."""
 
     contract: int
@@ -251,7 +251,7 @@ class Assignment(_Wire):
     recorded_seq: int | None = None
 
 
-class Termination(_Wire):
+class Termination(_Wire, frozen=True):
     """The termination message: JSON of at most `MAX_TERMINATION_BYTES`."""
 
     contract: int
@@ -266,7 +266,7 @@ class Termination(_Wire):
     digest: str | None = None
 
 
-class CheckpointStatus(_Wire):
+class CheckpointStatus(_Wire, frozen=True):
     """`status.checkpoint`: the newest durable record."""
 
     key: str
@@ -283,7 +283,7 @@ class CheckpointStatus(_Wire):
     """Key of the record this attempt really went on from; the operator copies it into `status.attempts`."""
 
 
-class ProgressStatus(_Wire):
+class ProgressStatus(_Wire, frozen=True):
     """`status.progress`: `display` is `step/maxSteps`, since a printer column is a single path."""
 
     step: int
@@ -292,7 +292,7 @@ class ProgressStatus(_Wire):
     message: str
 
 
-class AttemptUsage(_Wire):
+class AttemptUsage(_Wire, frozen=True):
     """Model calls of one attempt: replies recorded, and calls of its predecessor that it had to repeat."""
 
     attempt: int
@@ -300,7 +300,7 @@ class AttemptUsage(_Wire):
     repeated_model_calls: int
 
 
-class UsageStatus(_Wire):
+class UsageStatus(_Wire, frozen=True):
     """`status.usage`: totals over the whole task, and the last 10 attempts one by one."""
 
     model_calls: int
@@ -311,14 +311,14 @@ class UsageStatus(_Wire):
     attempts: tuple[AttemptUsage, ...]
 
 
-class ResultStatus(_Wire):
+class ResultStatus(_Wire, frozen=True):
     """`status.result`: the answer, cut at `ANSWER_BYTES`, and the key of the final record, which holds all of it."""
 
     answer: str
     key: str
 
 
-class RunnerStatus(_Wire):
+class RunnerStatus(_Wire, frozen=True):
     """All a runner may write; it applies the whole of it each time."""
 
     checkpoint: CheckpointStatus

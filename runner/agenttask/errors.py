@@ -1,6 +1,7 @@
 """Every error of the runner that has a meaning beyond "a defect", in one tree.
 
     AgentTaskError
+    ├── SpecInvalid               the task says something this version cannot do
     ├── StoreError                what an object store answered, or that it did not
     │   ├── Absent                nothing under this key (an answer)
     │   ├── Exists                put-if-absent was refused: the key is taken (an answer)
@@ -31,6 +32,10 @@ class AgentTaskError(Exception):
 
     retryable: ClassVar[bool] = False
     """Whether the same request may succeed later without anybody changing anything."""
+
+
+class SpecInvalid(AgentTaskError):
+    """The task, or the assignment made of it, says something this version cannot do."""
 
 
 class StoreError(AgentTaskError):

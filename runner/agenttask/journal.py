@@ -10,9 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from agenttask.agent.events import Claimed, Ended, Event, Replied, decode, encode
 from agenttask.agent.reducer import fold, reduce
 from agenttask.agent.state import State
+from agenttask.errors import FormatTooNew
 from agenttask.log import Kind, Log, Record, RecordRef
 
 
@@ -28,15 +31,23 @@ class Witness(Protocol):
 class _Waiting:
     event: Event
     durable: bool = False
+    error: BaseException | None = None
 
 
 def restore(records: Iterable[Record]) -> State:
-    """The state after a log's records. Claims are where attempts begin."""
-    return fold(
-        (record.seq, event)
-        for record in records
-        for event in ([Claimed(attempt=record.attempt)] if record.kind is Kind.CLAIM else map(decode, record.events))
-    )
+    """The state after a log's records. Raises `FormatTooNew` for an event this version does not know."""
+    return fold((record.seq, event) for record in records for event in _events(record))
+
+
+def _events(record: Record) -> list[Event]:
+    if record.kind is Kind.CLAIM:
+        return [Claimed(attempt=record.attempt)]
+    try:
+        return [decode(event) for event in record.events]
+    except msgspec.ValidationError as error:
+        raise FormatTooNew(
+            f"record {record.key} has an event this version does not know: {error}", key=record.key
+        ) from error
 
 
 class Journal:
@@ -69,11 +80,18 @@ class Journal:
 
     async def _make_durable(self, mine: _Waiting) -> None:
         async with self._turn:
+            if mine.error is not None:
+                raise mine.error
             if not mine.durable:
-                await self._append_waiting()
+                batch, self._waiting = self._waiting, []
+                try:
+                    await self._append(batch)
+                except BaseException as error:
+                    for waiting in batch:
+                        waiting.error = error
+                    raise
 
-    async def _append_waiting(self) -> None:
-        batch, self._waiting = self._waiting, []
+    async def _append(self, batch: list[_Waiting]) -> None:
         events = tuple(waiting.event for waiting in batch)
         replies = [event for event in events if isinstance(event, Replied)]
         ref = await self._log.append(

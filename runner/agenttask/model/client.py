@@ -56,6 +56,7 @@ class ModelClient:
     ) -> None:
         """`sleep` waits between tries and may raise to end the call; `on_retry` hears of each failure and its wait."""
         self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._shown = _without_secrets(self._url)
         self._model = model
         self._key = (api_key or "").strip()
         self._clock = clock
@@ -90,15 +91,15 @@ class ModelClient:
                 return Answered(reply=outcome, ms=ms, failed=tuple(failed))
             failed.append(outcome.message)
             if not outcome.retry:
-                raise ModelError(reason=outcome.reason, message=f"{self._url}: {outcome.message}")
+                raise ModelError(reason=outcome.reason, message=f"{self._shown}: {outcome.message}")
             if len(failed) == MAX_TRIES:
                 raise ModelError(
-                    reason=outcome.reason, message=f"{self._url}: no reply in {MAX_TRIES} tries; {outcome.message}"
+                    reason=outcome.reason, message=f"{self._shown}: no reply in {MAX_TRIES} tries; {outcome.message}"
                 )
             wait = self._wait(outcome, failures=len(failed))
             if wait > MAX_WAIT_SECONDS:
                 raise ModelError(
-                    reason=outcome.reason, message=f"{self._url}: asks to wait {wait:.0f} s; {outcome.message}"
+                    reason=outcome.reason, message=f"{self._shown}: asks to wait {wait:.0f} s; {outcome.message}"
                 )
             self._on_retry(outcome, wait)
             await self._sleep(wait)
@@ -148,6 +149,14 @@ class ModelClient:
     def _clean(self, text: str) -> str:
         """Endpoints quote the key back at times."""
         return text.replace(self._key, "***") if self._key else text
+
+
+def _without_secrets(url: str) -> str:
+    """The address for messages. Raises `ModelError` for one that is none."""
+    try:
+        return str(httpx.URL(url).copy_with(username=None, password=None, query=None))
+    except httpx.InvalidURL as error:
+        raise ModelError(reason=RunnerReason.MODEL_NOT_FOUND, message=f"the model's base URL: {error}") from error
 
 
 def _passing(message: str) -> Failure:

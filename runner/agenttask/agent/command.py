@@ -1,0 +1,105 @@
+"""Runs one command tool: arguments on stdin, result on stdout, a process group of its own, bounded in time and size.
+
+The boundary is a process: the command sees an allow-listed environment and none of the runner's keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "LANG")
+"""What a command inherits of the runner's environment."""
+STDERR_BYTES: Final = 4096
+DRAIN_SECONDS: Final = 1.0
+"""How long output is read after the process and its group are gone: a process that left the group may hold the pipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """How a command ended: `code` is -n for signal n; `stdout` is cut at the limit, `stdout_bytes` is all of it."""
+
+    code: int
+    stdout: bytes
+    stdout_bytes: int
+    stderr: bytes
+
+
+def environment(*, inherited: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a command: the allow-list, and `own` beside it."""
+    return {**{name: inherited[name] for name in PASSED_ON if name in inherited}, **own}
+
+
+async def run_command(*, argv: Sequence[str], stdin: bytes, env: Mapping[str, str], stdout_limit: int) -> Finished:
+    """Run to the end. However this call ends, by cancellation too, the whole process group is killed before.
+
+    Raises OSError if the command cannot be started.
+    """
+    loop = asyncio.get_running_loop()
+    transport, process = await loop.subprocess_exec(
+        lambda: _Process(stdout_limit=stdout_limit), *argv, env=dict(env), start_new_session=True
+    )
+    try:
+        _feed(transport, stdin)
+        await process.exited
+        _kill_group(transport.get_pid())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(process.drained), DRAIN_SECONDS)
+    finally:
+        _kill_group(transport.get_pid())
+        transport.close()
+    return Finished(
+        code=transport.get_returncode() or 0,
+        stdout=bytes(process.stdout),
+        stdout_bytes=process.stdout_bytes,
+        stderr=bytes(process.stderr),
+    )
+
+
+class _Process(asyncio.SubprocessProtocol):
+    """Collects output up to a bound, and tells exit from the end of output.
+
+    asyncio's own Process.wait() waits for both in some versions, and so for ever if a grandchild holds the pipe.
+    """
+
+    def __init__(self, *, stdout_limit: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[None] = loop.create_future()
+        self.drained: asyncio.Future[None] = loop.create_future()
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+        self.stdout_bytes = 0
+        self._limit = stdout_limit
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == 1:
+            self.stdout += data[: self._limit - len(self.stdout)]
+            self.stdout_bytes += len(data)
+        else:
+            self.stderr = (self.stderr + data)[-STDERR_BYTES:]
+
+    def process_exited(self) -> None:
+        if not self.exited.done():
+            self.exited.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.drained.done():
+            self.drained.set_result(None)
+
+
+def _feed(transport: asyncio.SubprocessTransport, stdin: bytes) -> None:
+    pipe = transport.get_pipe_transport(0)
+    if isinstance(pipe, asyncio.WriteTransport):
+        pipe.write(stdin)
+        pipe.close()  # after what is buffered has been written
+
+
+def _kill_group(pid: int) -> None:
+    """The command leads its session, so its process id is the group's, as long as anybody is left in it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

@@ -1,0 +1,46 @@
+"""The command line. `attempt` is what runs in a pod; `run` is the same task without a cluster.
+
+A command's module is imported once it is known which one is meant.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from agenttask.contract import ASSIGNMENT_PATH, TERMINATION_PATH, TOKEN_DIR
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the `agenttask` command; the exit code."""
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "attempt":
+        from agenttask.pod import attempt  # noqa: PLC0415 - see the docstring
+
+        return attempt(
+            assignment_path=arguments.assignment,
+            token_dir=arguments.token_dir,
+            termination_path=arguments.termination_log,
+        )
+    from agenttask.local import run_file  # noqa: PLC0415
+
+    return run_file(path=arguments.file, store=arguments.store, fresh=arguments.fresh)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="agenttask", description="Durable AI agents.")
+    parser.add_argument("--version", action="version", version=f"agenttask {version('agenttask')}")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    attempt = commands.add_parser("attempt", help="run one attempt of a task: what a runner pod does")
+    attempt.add_argument("--assignment", type=Path, default=Path(ASSIGNMENT_PATH), help="default: %(default)s")
+    attempt.add_argument("--token-dir", type=Path, default=Path(TOKEN_DIR), help="default: %(default)s")
+    attempt.add_argument("--termination-log", type=Path, default=Path(TERMINATION_PATH), help="default: %(default)s")
+
+    run = commands.add_parser("run", help="run a task from a file, without a cluster; run it again to resume")
+    run.add_argument("file", type=Path, help="an AgentTask manifest (YAML)")
+    run.add_argument("--store", required=True, metavar="DIR|s3://BUCKET/PREFIX", help="where the checkpoint log goes")
+    run.add_argument("--fresh", action="store_true", help="start over, under a new uid")
+    return parser

@@ -1,0 +1,101 @@
+"""How an attempt ends: what ended it → exit code and termination message. Pure; every reason is given here once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from agenttask.agent.events import Ended
+from agenttask.agent.stop import StopRequested
+from agenttask.contract import CONTRACT, MAX_TERMINATION_BYTES, Exit, Outcome, RunnerReason, Termination
+from agenttask.errors import (
+    CheckpointCorrupt,
+    CheckpointLost,
+    Denied,
+    Fenced,
+    FormatTooNew,
+    Misconfigured,
+    NotFound,
+    SpecInvalid,
+    Unavailable,
+)
+from agenttask.log import RecordRef
+from agenttask.model.failures import ModelError
+
+STALLS: dict[type[Exception], RunnerReason] = {
+    Denied: RunnerReason.STORE_DENIED,
+    NotFound: RunnerReason.STORE_NOT_FOUND,
+    Misconfigured: RunnerReason.STORE_MISCONFIGURED,
+    CheckpointLost: RunnerReason.CHECKPOINT_LOST,
+    CheckpointCorrupt: RunnerReason.CHECKPOINT_CORRUPT,
+    FormatTooNew: RunnerReason.FORMAT_TOO_NEW,
+    SpecInvalid: RunnerReason.SPEC_INVALID,
+}
+"""Errors that need someone, each with the reason its task shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How an attempt ended. `head` is the newest record known to be durable."""
+
+    exit: Exit
+    outcome: Outcome
+    reason: str
+    message: str
+    newest_attempt: int | None = None
+    head: RecordRef | None = None
+    answer: str | None = None
+
+
+def of_run(*, ended: Ended, head: RecordRef) -> Ending:
+    """The run is over and its final record is `head`."""
+    return Ending(
+        exit=Exit.FINAL,
+        outcome=Outcome(ended.outcome),
+        reason=ended.reason,
+        message=ended.message,
+        head=head,
+        newest_attempt=head.attempt,
+        answer=ended.answer,
+    )
+
+
+def of_error(error: Exception) -> Ending:
+    """What ended the attempt early."""
+    if isinstance(error, StopRequested):
+        return Ending(exit=Exit.STOPPED, outcome=Outcome.STOPPED, reason=RunnerReason.STOPPED, message=str(error))
+    if isinstance(error, Fenced):
+        ending = Ending(exit=Exit.FENCED, outcome=Outcome.FENCED, reason=RunnerReason.FENCED, message=str(error))
+        return replace(ending, newest_attempt=error.newest_attempt)
+    if isinstance(error, Unavailable):
+        reason = RunnerReason.STORE_UNAVAILABLE
+        return Ending(exit=Exit.UNAVAILABLE, outcome=Outcome.UNAVAILABLE, reason=reason, message=str(error))
+    stall = error.reason if isinstance(error, ModelError) else STALLS.get(type(error))
+    if stall is not None:
+        return Ending(exit=Exit.STALLED, outcome=Outcome.STALLED, reason=stall, message=str(error))
+    message = f"{type(error).__name__}: {error}"
+    return Ending(exit=Exit.INTERNAL, outcome=Outcome.INTERNAL, reason=RunnerReason.INTERNAL_ERROR, message=message)
+
+
+def encode_termination(*, ending: Ending, attempt: int) -> bytes:
+    """The termination message; its `message` is cut so that all of it fits."""
+    head = ending.head
+    termination = Termination(
+        contract=CONTRACT,
+        outcome=ending.outcome,
+        reason=ending.reason,
+        message=ending.message,
+        attempt=attempt,
+        newest_attempt=ending.newest_attempt,
+        seq=head.seq if head else None,
+        key=head.key if head else None,
+        digest=head.digest if head else None,
+    )
+    encoded = msgspec.json.encode(termination)
+    while len(encoded) > MAX_TERMINATION_BYTES:
+        # Halved and not cut to measure: escaping makes the encoded length of a text hard to foretell.
+        shorter = termination.message[: len(termination.message) // 2] + "…"
+        termination = msgspec.structs.replace(termination, message=shorter)
+        encoded = msgspec.json.encode(termination)
+    return encoded

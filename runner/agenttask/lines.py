@@ -1,0 +1,89 @@
+"""One line per event: JSON on stdout in a pod, words on stderr for a person. Never contents, never keys."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TextIO
+
+import msgspec
+
+from agenttask.agent.events import Claimed, Ended, Event, Reconfigured, Replied, Started, Stopped, ToolReturned
+from agenttask.agent.state import State
+from agenttask.clock import Clock
+from agenttask.log import RecordRef
+
+
+class Lines(Protocol):
+    """Where lines go."""
+
+    def say(self, event: str, **facts: Any) -> None:
+        """One thing that happened."""
+        ...
+
+
+class JsonLines:
+    """For log collectors."""
+
+    def __init__(self, *, out: TextIO, clock: Clock, attempt: int) -> None:
+        self._out = out
+        self._clock = clock
+        self._attempt = attempt
+
+    def say(self, event: str, **facts: Any) -> None:
+        time = self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = {"time": time, "event": event, "attempt": self._attempt, **facts}
+        self._out.write(msgspec.json.encode(line).decode() + "\n")
+        self._out.flush()
+
+
+class PlainLines:
+    """For a terminal."""
+
+    def __init__(self, *, out: TextIO) -> None:
+        self._out = out
+
+    def say(self, event: str, **facts: Any) -> None:
+        words = "  ".join(f"{name}={_plain(value)}" for name, value in facts.items() if value not in (None, [], ()))
+        self._out.write(f"{event:<12} {words}\n")
+        self._out.flush()
+
+
+class LineWitness:
+    """Says what became durable."""
+
+    def __init__(self, *, lines: Lines) -> None:
+        self._lines = lines
+
+    def recorded(self, *, events: tuple[Event, ...], state: State, head: RecordRef) -> None:
+        for event in events:
+            name, facts = describe(event)
+            self._lines.say(name, seq=head.seq, step=state.step, **facts)
+
+
+def describe(event: Event) -> tuple[str, dict[str, Any]]:
+    """An event's name and facts for a line."""
+    match event:
+        case Replied():
+            return "reply", {
+                "ms": event.ms,
+                "model": event.model,
+                "finish": event.finish_reason,
+                "calls": [call["function"]["name"] for call in event.message.get("tool_calls") or ()],
+                "promptTokens": event.tokens.prompt,
+                "completionTokens": event.tokens.completion,
+                "failedTries": len(event.failed),
+            }
+        case ToolReturned():
+            size = len(event.text.encode())
+            return "tool", {"call": event.call, "tool": event.tool, "ok": event.ok, "ms": event.ms, "bytes": size}
+        case Started() | Reconfigured():
+            return type(event).__name__.lower(), {"tools": len(event.tools)}
+        case Ended():
+            return "ended", {"outcome": event.outcome, "reason": event.reason}
+        case Stopped():
+            return "stopped", {"reason": event.reason}
+        case Claimed():
+            return "claimed", {}
+
+
+def _plain(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

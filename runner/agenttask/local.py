@@ -1,0 +1,162 @@
+"""`agenttask run FILE --store …`: the same task without a cluster, in this terminal.
+
+The same log, the same fencing: running it again resumes, and a second process fences the first. A run's uid is `local`;
+each fresh one after it gets the next number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from agenttask.clock import Clock, SystemClock
+from agenttask.contract import CONTRACT, Assignment, Location, Model, Outcome, TaskSpec, log_prefix
+from agenttask.endings import Ending, of_error
+from agenttask.errors import Absent, AgentTaskError, SpecInvalid, TooLarge
+from agenttask.journal import restore
+from agenttask.lines import PlainLines
+from agenttask.log import Kind, Patience, read
+from agenttask.manifest import Manifest, load
+from agenttask.process import surroundings
+from agenttask.run import check, refuse_other_prompt, run_attempt
+from agenttask.status_api import NoStatus
+from agenttask.store import Store, open_store
+
+ENV_BASE_URL: Final = "AGENTTASK_MODEL_BASE_URL"
+ENV_MODEL: Final = "AGENTTASK_MODEL_NAME"
+UID: Final = "local"
+NAMESPACE: Final = "local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalRun:
+    """Which run of a manifest is meant."""
+
+    manifest: Manifest
+    location: Location
+    fresh: bool
+
+
+def run_file(*, path: Path, store: str, fresh: bool) -> int:
+    """Run the task in a file: answer on stdout, progress on stderr; the exit code.
+
+    The codes are `Exit`'s, but that a run that failed for good gives 1: shells know nothing of messages.
+    """
+    try:
+        location = location_of(store=store, environment=os.environ)
+        run = LocalRun(manifest=load(path), location=location, fresh=fresh)
+        ending = asyncio.run(_run(run, store=open_store(location)))
+    except AgentTaskError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(of_error(error).exit)
+    if ending.answer:
+        sys.stdout.write(ending.answer.rstrip("\n") + "\n")
+    return 1 if ending.outcome is Outcome.FAILED else int(ending.exit)
+
+
+async def _run(run: LocalRun, *, store: Store) -> Ending:
+    clock = SystemClock()
+    lines = PlainLines(out=sys.stderr)
+    around = surroundings(store=store, pod_uid=f"{UID}-{uuid.uuid4()}", clock=clock, lines=lines, status=NoStatus())
+    assignment = await assign(run=run, store=store, clock=clock, environment=os.environ)
+    return await run_attempt(assignment=assignment, around=around)
+
+
+def location_of(*, store: str, environment: Mapping[str, str]) -> Location:
+    """`s3://bucket/prefix`, with the AWS_ variables for the rest, or a folder."""
+    if not store.startswith("s3://"):
+        return Location(type="filesystem", path=str(Path(store).absolute()))
+    parts = urlsplit(store)
+    if not parts.netloc:
+        raise SpecInvalid(f"{store} names no bucket")
+    return Location(
+        type="s3",
+        bucket=parts.netloc,
+        prefix=parts.path.strip("/"),
+        endpoint=environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL"),
+        region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
+    )
+
+
+def with_model(spec: TaskSpec, *, environment: Mapping[str, str]) -> TaskSpec:
+    """The spec with the model of the environment, if it names none itself: what the chart's default is to a cluster."""
+    base_url, name = environment.get(ENV_BASE_URL), environment.get(ENV_MODEL)
+    if spec.agent.model is not None or not base_url or not name:
+        return spec
+    agent = msgspec.structs.replace(spec.agent, model=Model(base_url=base_url, name=name))
+    return msgspec.structs.replace(spec, agent=agent)
+
+
+async def assign(*, run: LocalRun, store: Store, clock: Clock, environment: Mapping[str, str]) -> Assignment:
+    """The next attempt of this run: one above the newest claim in its log.
+
+    Raises `SpecInvalid` if the log was started with another prompt, and what reading a log raises.
+    """
+    manifest = run.manifest
+    namespace = manifest.namespace or NAMESPACE
+    runs = _Runs(store=store, location=run.location, namespace=namespace, name=manifest.name)
+    uid = await runs.newest(fresh=run.fresh)
+    records = await read(store=store, prefix=runs.prefix(uid), clock=clock, patience=Patience())
+    state = restore(records)
+    if state.started:
+        try:
+            refuse_other_prompt(state=state, prompt=manifest.spec.prompt)
+        except SpecInvalid as error:
+            raise SpecInvalid(f"{error}; start a new one with --fresh") from error
+    assignment = Assignment(
+        contract=CONTRACT,
+        namespace=namespace,
+        name=manifest.name,
+        uid=uid,
+        attempt=1 + max((record.attempt for record in records if record.kind is Kind.CLAIM), default=0),
+        location=run.location,
+        spec=with_model(manifest.spec, environment=environment),
+    )
+    try:
+        check(assignment)
+    except SpecInvalid as error:
+        raise SpecInvalid(f"{error} ({ENV_BASE_URL} and {ENV_MODEL} in a local run)") from error
+    return assignment
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Runs:
+    """The runs of one task in a store, told apart by uid."""
+
+    store: Store
+    location: Location
+    namespace: str
+    name: str
+
+    def prefix(self, uid: str) -> str:
+        return log_prefix(prefix=self.location.prefix, namespace=self.namespace, name=self.name, uid=uid)
+
+    async def newest(self, *, fresh: bool) -> str:
+        """The uid of the newest run, or of the one after it."""
+        number = 1
+        while await self._exists(_uid(number)):
+            number += 1
+        return _uid(number if fresh else max(1, number - 1))
+
+    async def _exists(self, uid: str) -> bool:
+        """A run's record 1 is a claim, and those stay for ever."""
+        try:
+            await self.store.get(f"{self.prefix(uid)}/log/{1:012d}", max_bytes=1)
+        except Absent:
+            return False
+        except TooLarge:
+            return True
+        return True
+
+
+def _uid(number: int) -> str:
+    return UID if number == 1 else f"{UID}-{number}"

@@ -1,0 +1,94 @@
+"""`agenttask attempt`: what runs in a runner pod. Assignment in, exit code and termination message out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agenttask.contract import ENV_POD_UID, Assignment
+from agenttask.errors import SpecInvalid
+from agenttask.store import Store, open_store
+
+if TYPE_CHECKING:
+    from agenttask.endings import Ending
+    from agenttask.status_api import StatusApi
+
+_Early = list[int]
+"""Signals that came before the event loop listened."""
+
+
+def attempt(*, assignment_path: Path, token_dir: Path, termination_path: Path) -> int:
+    """Run one attempt; the exit code. The termination message is written whatever happens."""
+    early: _Early = []
+    # Process 1 of a container does not even hear a signal that it has no handler for.
+    signal.signal(signal.SIGTERM, lambda number, _: early.append(number))
+    number = 0
+    try:
+        assignment = _read(assignment_path)
+        number = assignment.attempt
+        # Its client is made in a thread, while the modules below are imported.
+        store = open_store(assignment.location)
+        from agenttask.endings import encode_termination  # noqa: PLC0415
+
+        ending = asyncio.run(_run(assignment, store=store, token_dir=token_dir, early=early))
+    except Exception as error:
+        from agenttask.endings import encode_termination, of_error  # noqa: PLC0415
+
+        ending = of_error(error)
+        traceback.print_exc()
+    try:
+        termination_path.write_bytes(encode_termination(ending=ending, attempt=number))
+    except OSError as error:
+        sys.stderr.write(f"the termination message could not be written: {error}\n")
+    return int(ending.exit)
+
+
+def _read(path: Path) -> Assignment:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Assignment)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SpecInvalid(f"the assignment {path} cannot be read: {error}") from error
+
+
+async def _run(assignment: Assignment, *, store: Store, token_dir: Path, early: _Early) -> Ending:
+    from agenttask.clock import SystemClock  # noqa: PLC0415
+    from agenttask.lines import JsonLines  # noqa: PLC0415
+    from agenttask.process import surroundings  # noqa: PLC0415
+    from agenttask.run import run_attempt  # noqa: PLC0415
+
+    pod_uid = os.environ.get(ENV_POD_UID)
+    if not pod_uid:
+        raise SpecInvalid(f"{ENV_POD_UID} is not set")
+    clock = SystemClock()
+    around = surroundings(
+        store=store,
+        pod_uid=pod_uid,
+        clock=clock,
+        lines=JsonLines(out=sys.stdout, clock=clock, attempt=assignment.attempt),
+        status=_status(assignment, token_dir=token_dir),
+    )
+    if early:
+        around.stop.request()
+    return await run_attempt(assignment=assignment, around=around)
+
+
+def _status(assignment: Assignment, *, token_dir: Path) -> StatusApi:
+    from agenttask.status_api import KubernetesStatus, NoStatus  # noqa: PLC0415
+
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host:
+        return NoStatus()
+    return KubernetesStatus(
+        server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+        token_dir=token_dir,
+        namespace=assignment.namespace,
+        name=assignment.name,
+        uid=assignment.uid,
+    )

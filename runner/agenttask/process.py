@@ -1,0 +1,49 @@
+"""What the process brings to an attempt: its signals, its environment, its randomness, its clock."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import uuid
+from typing import Final
+
+from agenttask.agent.stop import Stop
+from agenttask.clock import SystemClock
+from agenttask.contract import ENV_GRACE_SECONDS, ENV_MODEL_API_KEY
+from agenttask.lines import Lines
+from agenttask.log import Holder
+from agenttask.run import Surroundings
+from agenttask.status_api import StatusApi
+from agenttask.store import Store
+
+DEFAULT_GRACE_SECONDS: Final = 30.0
+
+
+def surroundings(*, store: Store, pod_uid: str, clock: SystemClock, lines: Lines, status: StatusApi) -> Surroundings:
+    """Everything an attempt needs beside its assignment. Must be called inside the event loop, which it makes listen.
+
+    SIGTERM and SIGINT stop the attempt; a second one ends its grace.
+    """
+    stop = Stop(grace_seconds=_grace_seconds(), clock=clock)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.request)
+    return Surroundings(
+        store=store,
+        holder=Holder(pod_uid=pod_uid, process=uuid.uuid4().hex),
+        clock=clock,
+        random=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
+        stop=stop,
+        lines=lines,
+        status=status,
+        api_key=os.environ.get(ENV_MODEL_API_KEY),
+        environment=os.environ,
+    )
+
+
+def _grace_seconds() -> float:
+    try:
+        return float(os.environ.get(ENV_GRACE_SECONDS, DEFAULT_GRACE_SECONDS))
+    except ValueError:
+        return DEFAULT_GRACE_SECONDS

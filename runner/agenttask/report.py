@@ -1,0 +1,186 @@
+"""Progress into the task's status: what is durable, seldom enough for an API server and soon enough for a person.
+
+Status is a report and decides nothing: a refused write is tried again and never taken for fencing. The newest state
+is what is written; older ones that found no time are skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from agenttask.agent.events import Event
+from agenttask.agent.state import State
+from agenttask.clock import Clock
+from agenttask.contract import (
+    ANSWER_BYTES,
+    AttemptUsage,
+    CheckpointStatus,
+    ProgressStatus,
+    ResultStatus,
+    RunnerStatus,
+    UsageStatus,
+)
+from agenttask.log import RecordRef
+from agenttask.status_api import Answer, StatusApi
+
+INTERVAL_SECONDS: Final = 10.0
+"""Between two accepted writes, but for the last."""
+FIRST_RETRY_SECONDS: Final = 0.5
+"""Soon, since the operator may not have recorded this pod yet; doubled up to the interval."""
+FLUSH_SECONDS: Final = 2.0
+GONE_SECONDS: Final = 60.0
+"""How long the task must have been gone for its last write to be given up."""
+
+
+def render(*, state: State, head: RecordRef, max_steps: int, resumed_from: str | None) -> RunnerStatus:
+    """All a runner says about its task. `resumed_from` is the key of the record its attempt went on from."""
+    return RunnerStatus(
+        checkpoint=CheckpointStatus(
+            key=head.key,
+            id=head.id,
+            seq=head.seq,
+            step=state.step,
+            attempt=head.attempt,
+            digest=head.digest,
+            progress_digest=head.progress_digest,
+            time=head.time,
+            size_bytes=head.size_bytes,
+            parent_id=head.parent_id,
+            resumed_from=resumed_from,
+        ),
+        progress=ProgressStatus(
+            step=state.step, max_steps=max_steps, display=f"{state.step}/{max_steps}", message=_doing(state)
+        ),
+        usage=UsageStatus(
+            model_calls=state.step,
+            repeated_model_calls=state.repeated_model_calls,
+            tool_calls=state.tool_calls,
+            prompt_tokens=state.prompt_tokens,
+            completion_tokens=state.completion_tokens,
+            attempts=tuple(
+                AttemptUsage(
+                    attempt=tally.attempt,
+                    model_calls=tally.model_calls,
+                    repeated_model_calls=tally.repeated_model_calls,
+                )
+                for tally in state.attempts
+            ),
+        ),
+        result=None
+        if state.ended is None
+        else ResultStatus(answer=cut_text(state.ended.answer, limit=ANSWER_BYTES), key=head.key),
+    )
+
+
+def cut_text(text: str, *, limit: int) -> str:
+    """The text, shortened to at most `limit` bytes of UTF-8, with an ellipsis where it was."""
+    raw = text.encode()
+    if len(raw) <= limit:
+        return text
+    return raw[: limit - 3].decode(errors="ignore") + "…"
+
+
+def _doing(state: State) -> str:
+    if state.ended is not None:
+        return state.ended.message
+    if state.stopped:
+        return "stopped; to be resumed"
+    if state.open_calls:
+        names = ", ".join(dict.fromkeys(call.tool for call in state.open_calls))
+        return cut_text(f"running {names}", limit=200)
+    return "calling the model"
+
+
+class Reporter:
+    """Writes the newest state; a witness of the journal."""
+
+    def __init__(
+        self,
+        *,
+        api: StatusApi,
+        max_steps: int,
+        resumed_from: str | None,
+        clock: Clock,
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        """`on_trouble` hears the server's words for each write that was not accepted."""
+        self._api = api
+        self._max_steps = max_steps
+        self._resumed_from = resumed_from
+        self._clock = clock
+        self._on_trouble = on_trouble
+        self._newest: RunnerStatus | None = None
+        self._written: RunnerStatus | None = None
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, *, state: State, head: RecordRef) -> None:
+        """Begin to report. Only a restored state may come here: before that nothing is known."""
+        self.recorded(events=(), state=state, head=head)
+        self._task = asyncio.create_task(self._keep_writing())
+
+    def recorded(self, *, events: tuple[Event, ...], state: State, head: RecordRef) -> None:
+        self._newest = render(state=state, head=head, max_steps=self._max_steps, resumed_from=self._resumed_from)
+        self._news.set()
+
+    async def finish(self, *, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Write the last state until it is accepted, or the task has been gone for a minute.
+
+        An API server that is away is waited for without end; `sleep` may raise to put an end to it.
+        """
+        await self.close()
+        pause = FIRST_RETRY_SECONDS
+        gone_since: float | None = None
+        while (answer := await self._write()) is not Answer.ACCEPTED:
+            now = self._clock.monotonic()
+            gone_since = None if answer is not Answer.GONE else gone_since if gone_since is not None else now
+            if gone_since is not None and now - gone_since >= GONE_SECONDS:
+                return
+            await sleep(pause)
+            pause = min(2 * pause, INTERVAL_SECONDS)
+
+    async def flush(self) -> None:
+        """Write the newest state once, whatever comes of it, and without holding up the way out."""
+        await self.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._write()
+
+    async def close(self) -> None:
+        """Stop writing. Raises what ended the writing early, if something did."""
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+
+    async def _keep_writing(self) -> None:
+        pause = FIRST_RETRY_SECONDS
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if await self._write() is Answer.ACCEPTED:
+                pause = FIRST_RETRY_SECONDS
+                await self._clock.sleep(INTERVAL_SECONDS)
+            else:
+                self._news.set()
+                await self._clock.sleep(pause)
+                pause = min(2 * pause, INTERVAL_SECONDS)
+
+    async def _write(self) -> Answer:
+        status = self._newest
+        if status is None or status == self._written:
+            return Answer.ACCEPTED
+        answer, words = await self._api.apply(status)
+        if answer is Answer.ACCEPTED:
+            self._written = status
+        else:
+            self._on_trouble(words)
+        return answer

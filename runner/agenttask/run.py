@@ -1,0 +1,222 @@
+"""One attempt from claim to ending: puts store, log, journal, loop and reporter together, in a pod or anywhere else.
+
+open the log ──final──────────────────────────────┐
+    │ claimed                                     ▼
+restore ──▶ Started / Reconfigured ──▶ loop ──▶ last status write ──▶ exit 0
+                                        │ stop, model trouble: append Stopped ──▶ exit 75, 78
+                                        │ fenced, store trouble ────────────────▶ exit 77, 69, 78
+"""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from random import Random
+
+import httpx
+
+from agenttask.agent.events import Reconfigured, Started, Stopped
+from agenttask.agent.loop import Loop
+from agenttask.agent.state import State
+from agenttask.agent.stop import Stop, StopRequested
+from agenttask.agent.tools import Caller, Toolbox
+from agenttask.clock import Clock
+from agenttask.contract import CONTRACT, Assignment, Model, log_prefix
+from agenttask.endings import Ending, of_error, of_run
+from agenttask.errors import AgentTaskError, SpecInvalid
+from agenttask.journal import Journal, restore
+from agenttask.lines import Lines, LineWitness
+from agenttask.log import Holder, Log, Opened, Patience, Recorded, RecordRef
+from agenttask.model.client import ModelClient
+from agenttask.model.failures import Failure, ModelError
+from agenttask.model.wire import tool_schema
+from agenttask.report import Reporter
+from agenttask.status_api import StatusApi
+from agenttask.store import Store
+
+TOOL_CONNECT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What an attempt finds around it; none of it is in the task."""
+
+    store: Store
+    holder: Holder
+    clock: Clock
+    random: Random
+    stop: Stop
+    lines: Lines
+    status: StatusApi
+    api_key: str | None
+    environment: Mapping[str, str]
+    """The runner's own, of which command tools see an allow-list."""
+
+
+async def run_attempt(*, assignment: Assignment, around: Surroundings) -> Ending:
+    """Run one attempt. Never raises: whatever ends it is in the `Ending`. Closes store and status."""
+    attempt = _Attempt(assignment=assignment, around=around)
+    try:
+        ending = await attempt.run()
+    except Exception as error:  # the one place where a defect becomes an exit code
+        ending = replace(of_error(error), head=attempt.head)
+        if not isinstance(error, AgentTaskError):
+            around.lines.say("defect", traceback=traceback.format_exc())
+    finally:
+        await around.status.close()
+        await around.store.close()
+    if ending.newest_attempt is None and attempt.head is not None:
+        ending = replace(ending, newest_attempt=assignment.attempt)
+    around.lines.say("exit", code=int(ending.exit), reason=str(ending.reason), message=ending.message)
+    return ending
+
+
+class _Attempt:
+    def __init__(self, *, assignment: Assignment, around: Surroundings) -> None:
+        self._assignment = assignment
+        self._spec = assignment.spec
+        self._around = around
+        self._journal: Journal | None = None
+
+    @property
+    def head(self) -> RecordRef | None:
+        """The newest record of this attempt, once it has claimed."""
+        return self._journal.head if self._journal else None
+
+    async def run(self) -> Ending:
+        model = check(self._assignment)
+        self._around.stop.refuse_new_work()
+        opened = await self._open()
+        state = restore(opened.records)
+        reporter = self._reporter(opened)
+        if opened.final is not None and state.ended is not None:
+            reporter.start(state=state, head=opened.final.ref)
+            await reporter.finish(sleep=self._around.stop.sleep)
+            return of_run(ended=state.ended, head=opened.final.ref)
+        if opened.log is None:
+            raise AssertionError("a log that is not final was not claimed")
+        self._journal = Journal(
+            log=opened.log,
+            state=state,
+            max_steps=self._spec.budget.steps,
+            witnesses=(LineWitness(lines=self._around.lines), reporter),
+        )
+        reporter.start(state=state, head=self._journal.head)
+        try:
+            return await self._work(model=model, journal=self._journal, reporter=reporter)
+        finally:
+            await reporter.close()
+
+    async def _open(self) -> Opened:
+        task = self._assignment
+        recorded = None
+        if task.recorded_key is not None and task.recorded_seq is not None:
+            recorded = Recorded(key=task.recorded_key, seq=task.recorded_seq)
+        opened = await Log.open(
+            store=self._around.store,
+            prefix=log_prefix(prefix=task.location.prefix, namespace=task.namespace, name=task.name, uid=task.uid),
+            attempt=task.attempt,
+            holder=self._around.holder,
+            recorded=recorded,
+            clock=self._around.clock,
+            patience=Patience(),
+        )
+        parent = opened.resumed_from
+        self._around.lines.say(
+            "final" if opened.final else "claimed",
+            records=len(opened.records),
+            resumedFrom=parent.key if parent else None,
+        )
+        return opened
+
+    def _reporter(self, opened: Opened) -> Reporter:
+        return Reporter(
+            api=self._around.status,
+            max_steps=opened.final.max_steps if opened.final else self._spec.budget.steps,
+            resumed_from=opened.resumed_from.key if opened.resumed_from else None,
+            clock=self._around.clock,
+            on_trouble=lambda words: self._around.lines.say("status-refused", message=words),
+        )
+
+    async def _work(self, *, model: Model, journal: Journal, reporter: Reporter) -> Ending:
+        stop = self._around.stop
+        try:
+            await self._begin(journal)
+            async with self._loop(model=model, journal=journal) as loop:
+                ended = await loop.run()
+        except (StopRequested, ModelError) as error:
+            calling = isinstance(error, StopRequested) and error.calling
+            await journal.commit(Stopped(reason=of_error(error).reason, calling=calling))
+            await reporter.flush()
+            raise
+        await reporter.finish(sleep=stop.sleep)
+        return of_run(ended=ended, head=journal.head)
+
+    async def _begin(self, journal: Journal) -> None:
+        """Freeze what shapes requests, or note how the task was edited since."""
+        state, agent = journal.state, self._spec.agent
+        schemas = tuple(tool_schema(tool) for tool in agent.tools)
+        if not state.started:
+            await journal.commit(Started(prompt=self._spec.prompt, system_prompt=agent.system_prompt, tools=schemas))
+            return
+        refuse_other_prompt(state=state, prompt=self._spec.prompt)
+        if (state.system_prompt, state.tools) != (agent.system_prompt, schemas):
+            await journal.commit(Reconfigured(system_prompt=agent.system_prompt, tools=schemas))
+
+    @contextlib.asynccontextmanager
+    async def _loop(self, *, model: Model, journal: Journal) -> AsyncIterator[Loop]:
+        around = self._around
+        client = ModelClient(
+            base_url=model.base_url,
+            model=model.name,
+            api_key=around.api_key,
+            clock=around.clock,
+            random=around.random,
+            sleep=around.stop.sleep,
+            on_retry=self._say_retry,
+        )
+        http = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=TOOL_CONNECT_SECONDS))
+        task = self._assignment
+        caller = Caller(namespace=task.namespace, name=task.name, uid=task.uid, attempt=task.attempt)
+        toolbox = Toolbox(tools=self._spec.agent.tools, caller=caller, http=http, inherited=around.environment)
+        try:
+            yield Loop(
+                steps=journal,
+                model=client,
+                tools=toolbox,
+                budget=self._spec.budget,
+                stop=around.stop,
+                clock=around.clock,
+            )
+        finally:
+            await client.close()
+            await http.aclose()
+
+    def _say_retry(self, failure: Failure, wait_seconds: float) -> None:
+        self._around.lines.say("retry", message=failure.message, waitSeconds=round(wait_seconds, 1))
+
+
+def check(assignment: Assignment) -> Model:
+    """The model to call. Raises `SpecInvalid` for what no admission rule could have refused."""
+    if assignment.contract > CONTRACT:
+        raise SpecInvalid(
+            f"the operator speaks contract {assignment.contract}, this runner {CONTRACT}; update its image"
+        )
+    agent = assignment.spec.agent
+    if agent.model is None:
+        raise SpecInvalid("no model: set spec.agent.model, or a default for all tasks")
+    names = [tool.name for tool in agent.tools]
+    for tool in agent.tools:
+        if (tool.http is None) == (not tool.command):
+            raise SpecInvalid(f"tool {tool.name}: exactly one of http and command is needed")
+        if names.count(tool.name) > 1:
+            raise SpecInvalid(f"tool {tool.name} is there twice")
+    return agent.model
+
+
+def refuse_other_prompt(*, state: State, prompt: str) -> None:
+    """A log belongs to the prompt it was started with."""
+    if state.prompt != prompt:
+        raise SpecInvalid("the prompt is not the one this run was started with")
