@@ -21,8 +21,14 @@ from tests.cluster.shell import run, say
 KUBERNETES: Final = "v1.36.4"
 _GO: Final = "1.26.6"
 """The Go that is installed where there is none; any from 1.21 on fetches what a module asks for by itself."""
-_VERSION_VARIABLES = {"gitVersion": KUBERNETES, "gitMajor": "1", "gitMinor": "36", "gitTreeState": "clean",
-                      "gitCommit": "0" * 40, "buildDate": "2026-11-01T00:00:00Z"}  # fmt: skip
+_VERSION_VARIABLES = {
+    "gitVersion": KUBERNETES,
+    "gitMajor": "1",
+    "gitMinor": "36",
+    "gitTreeState": "clean",
+    "gitCommit": "0" * 40,
+    "buildDate": "2026-11-01T00:00:00Z",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +50,23 @@ _K8S = Source(
     programs={
         name: f"k8s.io/kubernetes/cmd/{name}"
         for name in (
-            "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl",
-        )  # fmt: skip
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "kubelet",
+            "kube-proxy",
+            "kubectl",
+        )
     },
     tags="selinux,notest,grpcnotrace",
-    ldflags="-s -w " + " ".join(
+    ldflags="-s -w "
+    + " ".join(
         f"-X {package}.{name}={value}"
         for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
         for name, value in _VERSION_VARIABLES.items()
     ),
     takes="about 4 minutes",
-)  # fmt: skip
+)
 _HELM = Source(module="go/helm", programs={"helm": "helm.sh/helm/v4/cmd/helm"}, takes="about a minute")
 _ETCD = Source(module="go/etcd", programs={"etcd": "go.etcd.io/etcd/server/v3"}, takes="half a minute")
 _COREDNS = Source(module="go/coredns", programs={"coredns": "github.com/coredns/coredns"}, takes="about 90 s")
@@ -87,7 +99,8 @@ def _built(source: Source) -> Path:
     if folder.exists():
         return folder
     go = _go()
-    say(f"building {', '.join(source.programs)} from source, once ({source.takes or 'a few seconds'} if nothing is cached)")
+    takes = source.takes or "a few seconds"
+    say(f"building {', '.join(source.programs)} from source, once ({takes} if nothing is cached)")
     fresh = folder.with_name(f"{folder.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

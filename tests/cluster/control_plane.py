@@ -68,27 +68,36 @@ class ControlPlane:
 
     def start(self) -> None:
         """Start everything; returns once the API server is ready. Raises ClusterError with its log if it is not."""
-        self._spawn("etcd", *_flags({
-            "data-dir": self.folder / "etcd",
-            "listen-client-urls": _ETCD,
-            "advertise-client-urls": _ETCD,
-            "listen-peer-urls": _ETCD_PEER,
-            "initial-advertise-peer-urls": _ETCD_PEER,
-            "initial-cluster": f"default={_ETCD_PEER}",
-            "log-level": "warn",
-            "unsafe-no-fsync": "true",
-        }))  # fmt: skip
+        self._spawn(
+            "etcd",
+            *_flags(
+                {
+                    "data-dir": self.folder / "etcd",
+                    "listen-client-urls": _ETCD,
+                    "advertise-client-urls": _ETCD,
+                    "listen-peer-urls": _ETCD_PEER,
+                    "initial-advertise-peer-urls": _ETCD_PEER,
+                    "initial-cluster": f"default={_ETCD_PEER}",
+                    "log-level": "warn",
+                    "unsafe-no-fsync": "true",
+                }
+            ),
+        )
         self._start_apiserver()
         self._spawn("kube-controller-manager", *self._controller_manager())
         scheduler = self.folder / "scheduler.json"
-        scheduler.write_text(json.dumps({
-            "apiVersion": "kubescheduler.config.k8s.io/v1",
-            "kind": "KubeSchedulerConfiguration",
-            "clientConnection": {"kubeconfig": str(self.kubeconfig("kube-scheduler"))},
-            "leaderElection": {"leaderElect": False},
-            "podInitialBackoffSeconds": 1,
-            "podMaxBackoffSeconds": 2,
-        }))  # fmt: skip
+        scheduler.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "kubescheduler.config.k8s.io/v1",
+                    "kind": "KubeSchedulerConfiguration",
+                    "clientConnection": {"kubeconfig": str(self.kubeconfig("kube-scheduler"))},
+                    "leaderElection": {"leaderElect": False},
+                    "podInitialBackoffSeconds": 1,
+                    "podMaxBackoffSeconds": 2,
+                }
+            )
+        )
         self._spawn("kube-scheduler", f"--config={scheduler}", "--secure-port=0")
         self._start_dns()
 
@@ -108,7 +117,9 @@ class ControlPlane:
             processes.signal_process(process.pid, number)
 
     def _spawn(self, role: str, *arguments: str) -> int:
-        return processes.start([program(role), *arguments], owner=self.folder, role=role, log=self.folder / f"{role}.log")
+        return processes.start(
+            [program(role), *arguments], owner=self.folder, role=role, log=self.folder / f"{role}.log"
+        )
 
     def _start_apiserver(self) -> None:
         pid = self._spawn("kube-apiserver", *self._apiserver())
@@ -126,55 +137,59 @@ class ControlPlane:
 
     def _apiserver(self) -> list[str]:
         keys = self.keys
-        return _flags({
-            "etcd-servers": _ETCD,
-            "bind-address": network.HOST,
-            "advertise-address": network.HOST,
-            "secure-port": _PORT,
-            "service-cluster-ip-range": network.SERVICES,
-            "allow-privileged": "true",
-            "authorization-mode": "Node,RBAC",
-            "enable-admission-plugins": "NodeRestriction",
-            "client-ca-file": keys / "ca.crt",
-            "tls-cert-file": keys / "apiserver.crt",
-            "tls-private-key-file": keys / "apiserver.key",
-            "service-account-issuer": "https://kubernetes.default.svc.cluster.local",
-            "service-account-key-file": keys / "sa.pub",
-            "service-account-signing-key-file": keys / "sa.key",
-            "kubelet-client-certificate": keys / "apiserver-kubelet.crt",
-            "kubelet-client-key": keys / "apiserver-kubelet.key",
-            "kubelet-certificate-authority": keys / "ca.crt",
-            "requestheader-client-ca-file": keys / "front.crt",
-            "requestheader-allowed-names": "front-proxy-client",
-            "requestheader-username-headers": "X-Remote-User",
-            "requestheader-group-headers": "X-Remote-Group",
-            "requestheader-extra-headers-prefix": "X-Remote-Extra-",
-            "proxy-client-cert-file": keys / "front-client.crt",
-            "proxy-client-key-file": keys / "front-client.key",
-            # Node names are in no DNS: without this, logs and exec fail.
-            "kubelet-preferred-address-types": "InternalIP",
-            # A lost node should cost a test seconds, not the five minutes of the defaults.
-            "default-not-ready-toleration-seconds": 5,
-            "default-unreachable-toleration-seconds": 5,
-        })  # fmt: skip
+        return _flags(
+            {
+                "etcd-servers": _ETCD,
+                "bind-address": network.HOST,
+                "advertise-address": network.HOST,
+                "secure-port": _PORT,
+                "service-cluster-ip-range": network.SERVICES,
+                "allow-privileged": "true",
+                "authorization-mode": "Node,RBAC",
+                "enable-admission-plugins": "NodeRestriction",
+                "client-ca-file": keys / "ca.crt",
+                "tls-cert-file": keys / "apiserver.crt",
+                "tls-private-key-file": keys / "apiserver.key",
+                "service-account-issuer": "https://kubernetes.default.svc.cluster.local",
+                "service-account-key-file": keys / "sa.pub",
+                "service-account-signing-key-file": keys / "sa.key",
+                "kubelet-client-certificate": keys / "apiserver-kubelet.crt",
+                "kubelet-client-key": keys / "apiserver-kubelet.key",
+                "kubelet-certificate-authority": keys / "ca.crt",
+                "requestheader-client-ca-file": keys / "front.crt",
+                "requestheader-allowed-names": "front-proxy-client",
+                "requestheader-username-headers": "X-Remote-User",
+                "requestheader-group-headers": "X-Remote-Group",
+                "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+                "proxy-client-cert-file": keys / "front-client.crt",
+                "proxy-client-key-file": keys / "front-client.key",
+                # Node names are in no DNS: without this, logs and exec fail.
+                "kubelet-preferred-address-types": "InternalIP",
+                # A lost node should cost a test seconds, not the five minutes of the defaults.
+                "default-not-ready-toleration-seconds": 5,
+                "default-unreachable-toleration-seconds": 5,
+            }
+        )
 
     def _controller_manager(self) -> list[str]:
-        return _flags({
-            "kubeconfig": self.kubeconfig("kube-controller-manager"),
-            "secure-port": 0,
-            "service-account-private-key-file": self.keys / "sa.key",
-            "root-ca-file": self.keys / "ca.crt",
-            "use-service-account-credentials": "true",
-            "cluster-signing-cert-file": self.keys / "ca.crt",
-            "cluster-signing-key-file": self.keys / "ca.key",
-            "service-cluster-ip-range": network.SERVICES,
-            "leader-elect": "false",
-            "node-monitor-period": "2s",
-            "node-monitor-grace-period": "10s",
-            # The default of 20 makes the controllers the slowest part of every comparison.
-            "kube-api-qps": 500,
-            "kube-api-burst": 1000,
-        })  # fmt: skip
+        return _flags(
+            {
+                "kubeconfig": self.kubeconfig("kube-controller-manager"),
+                "secure-port": 0,
+                "service-account-private-key-file": self.keys / "sa.key",
+                "root-ca-file": self.keys / "ca.crt",
+                "use-service-account-credentials": "true",
+                "cluster-signing-cert-file": self.keys / "ca.crt",
+                "cluster-signing-key-file": self.keys / "ca.key",
+                "service-cluster-ip-range": network.SERVICES,
+                "leader-elect": "false",
+                "node-monitor-period": "2s",
+                "node-monitor-grace-period": "10s",
+                # The default of 20 makes the controllers the slowest part of every comparison.
+                "kube-api-qps": 500,
+                "kube-api-burst": 1000,
+            }
+        )
 
     def _start_dns(self) -> None:
         corefile = self.folder / "Corefile"

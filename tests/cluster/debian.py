@@ -1,4 +1,4 @@
-"""Debian packages the native provider runs on. Installed only where missing, and never at the price of another package."""
+"""Debian packages the native provider runs on: installed where missing, and never at the price of another package."""
 
 from __future__ import annotations
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.cluster import binaries, debian, network, oci, processes
+from tests.cluster import binaries, chart, debian, network, oci, processes
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.environment import Environment
+from tests.cluster.images import Buildah
 from tests.cluster.node import PAUSE_IMAGE, Node, remove_cgroups
 from tests.cluster.paths import BIN, CACHE, ENVIRONMENT, STATE
 from tests.cluster.s3 import BUCKET, REGION, Credentials, S3Server
@@ -22,16 +24,16 @@ _OWNER_NOTE: Final = Path("/run/agenttask-test-cluster")
 OPERATOR_NAMESPACE: Final = "agenttask-system"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Native:
     """See `provider.Provider` for what the methods promise."""
 
-    name = "native"
-    controls_nodes = True
+    name: str = "native"
+    controls_nodes: bool = True
+    shared_namespace: str | None = None
     folder: Path = _FOLDER
 
-    @staticmethod
-    def unavailable() -> str | None:
+    def unavailable(self) -> str | None:
         """Why this machine cannot carry a native cluster, or None."""
         return None if debian.is_debian_root() else "native needs root on Debian"
 
@@ -40,7 +42,6 @@ class Native:
         self._refuse_foreign()
         debian.require(debian.NATIVE)
         binaries.provide(binaries.NATIVE)
-        pause = self._pause_image()
         say("starting the control plane")
         _OWNER_NOTE.write_text(str(self.folder))
         self.folder.mkdir(parents=True)
@@ -53,7 +54,7 @@ class Native:
         server.start()
         control.start()
         say(f"starting {len(_PLACES)} nodes")
-        nodes = self._nodes(pause)
+        nodes = self._all()
         for node in nodes.values():
             node.start()
         for node in nodes.values():
@@ -91,10 +92,13 @@ class Native:
             shutil.rmtree(folder)
         _OWNER_NOTE.unlink(missing_ok=True)
 
-    def load(self, *, archives: list[Path]) -> None:
-        """Put images into every running node."""
-        for node in self._nodes(self._pause_image()).values():
-            node.load(archives)
+    def load(self, *, images: list[str]) -> None:
+        """Put built images into every running node."""
+        layout = Buildah().layout(images=images)
+        with ThreadPoolExecutor() as pool:
+            loading = [pool.submit(node.load, layout=layout, images=images) for node in self._all().values()]
+            for future in loading:
+                future.result()
 
     @property
     def control(self) -> ControlPlane:
@@ -113,6 +117,10 @@ class Native:
                 access_key_id=environment.s3_access_key_id, secret_access_key=environment.s3_secret_access_key
             ),
         )
+
+    def chart_values(self, *, environment: Environment) -> list[str]:
+        """Images loaded by hand, and the S3 server of this machine."""
+        return [*chart.local_image_values("operator", "runner"), *chart.store_values(environment=environment)]
 
     def nodes(self) -> tuple[str, ...]:
         return tuple(place.name for place in _PLACES)
@@ -141,12 +149,13 @@ class Native:
         wait_until(f"{node} ready (see {self.folder / node}/*.log)", ready, seconds=seconds)
 
     def _node(self, name: str) -> Node:
-        nodes = self._nodes(self._pause_image())
+        nodes = self._all()
         if name not in nodes:
             raise ClusterError(f"there is no {name}; the nodes are {', '.join(nodes)}")
         return nodes[name]
 
-    def _nodes(self, pause: Path) -> dict[str, Node]:
+    def _all(self) -> dict[str, Node]:
+        pause = self._pause_image()
         return {place.name: Node(place=place, control=self.control, pause=pause) for place in _PLACES}
 
     def _pause_image(self) -> Path:

@@ -1,7 +1,7 @@
 """The native cluster's wires: a bridge on this machine, and a network namespace per node beside it.
 
-    this machine (10.250.0.1) -- bridge -- node1 (10.250.0.11), its pods 10.244.1.0/24
-                                       \\-- node2 (10.250.0.12), its pods 10.244.2.0/24
+this machine (10.250.0.1) -- bridge -- node1 (10.250.0.11), its pods 10.244.1.0/24
+                                   \\-- node2 (10.250.0.12), its pods 10.244.2.0/24
 """
 
 from __future__ import annotations
@@ -109,4 +109,6 @@ def _refuse_overlap() -> None:
         other = ipaddress.ip_network(route["dst"], strict=False)
         for mine in ours:
             if mine.overlaps(other):
-                raise ClusterError(f"this machine already routes {other} over {route['dev']}, which a native cluster needs")
+                raise ClusterError(
+                    f"this machine already routes {other} over {route['dev']}, which a native cluster needs"
+                )

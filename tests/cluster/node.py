@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.cluster import processes
 from tests.cluster.binaries import program
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.images import Layout
 from tests.cluster.network import DNS_SERVICE, PODS, NodePlace
 from tests.cluster.shell import ClusterError, run, tail, wait_until
 
@@ -69,21 +70,31 @@ class Node:
         self._make_cgroups()
         processes.start(
             [
-                "nsenter", f"--net={self.place.namespace_path}",
+                "nsenter",
+                f"--net={self.place.namespace_path}",
                 # Not `ip netns exec`: that one mounts a new /sys, without the cgroups.
-                "unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child",
-                "bash", self.folder / "init.sh",
-            ],  # fmt: skip
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--mount-proc",
+                "--kill-child",
+                "bash",
+                self.folder / "init.sh",
+            ],
             owner=self.control.folder,
             role=self.name,
             log=self.folder / "init.log",
         )
 
-    def load(self, archives: list[Path]) -> None:
-        """Put images into the node. Raises ClusterError if containerd does not answer."""
+    def load(self, *, layout: Layout, images: list[str]) -> None:
+        """Put images into the node, sending only what it has not. Raises ClusterError if containerd does not answer."""
         wait_until(f"containerd of {self.name}", lambda: self._inside("ctr", "version"), seconds=20)
-        for archive in archives:
-            self.run("ctr", "-n", "k8s.io", "images", "import", str(archive))
+        present = self.run("ctr", "-n", "k8s.io", "content", "ls", "-q").split()
+        archive = self.folder / "images.tar"
+        layout.write(path=archive, images=images, present={digest.removeprefix("sha256:") for digest in present})
+        self.run("ctr", "-n", "k8s.io", "images", "import", str(archive))
+        archive.unlink()
 
     def run(self, *command: str) -> str:
         """Run a program in the node's namespaces and return its output."""
@@ -121,14 +132,14 @@ class Node:
         return [
             process.pid
             for process in processes.owned(owner=self.control.folder, role=self.name)
-            if processes.pid_namespace(process.pid) == processes.pid_namespace(1)
+            if processes.pid_namespace(process.pid) == processes.OWN_PID_NAMESPACE
         ]
 
     def _first(self) -> int | None:
         """The node's process 1, as this machine numbers it."""
         for parent in self._parents():
             for pid in processes.descendants(parent):
-                if processes.pid_namespace(pid) not in ("", processes.pid_namespace(1)):
+                if processes.pid_namespace(pid) not in ("", processes.OWN_PID_NAMESPACE):
                     return pid
         return None
 
@@ -189,7 +200,14 @@ class Node:
             "ranges": [[{"subnet": self.place.pods}]],
             "routes": [{"dst": "0.0.0.0/0"}],
         }
-        bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False, "hairpinMode": True, "ipam": ipam}
+        bridge = {
+            "type": "bridge",
+            "bridge": "cni0",
+            "isGateway": True,
+            "ipMasq": False,
+            "hairpinMode": True,
+            "ipam": ipam,
+        }
         ports = {"type": "portmap", "capabilities": {"portMappings": True}}
         return {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge, ports]}
 
@@ -209,9 +227,11 @@ class Node:
             # Images were loaded by hand and cannot be pulled again: never collect them.
             "imageGCHighThresholdPercent": 100,
             "evictionHard": {
-                "memory.available": "100Mi", "nodefs.available": "0%", "nodefs.inodesFree": "0%",
+                "memory.available": "100Mi",
+                "nodefs.available": "0%",
+                "nodefs.inodesFree": "0%",
                 "imagefs.available": "0%",
-            },  # fmt: skip
+            },
             "evictionPressureTransitionPeriod": "5s",
             "authentication": {
                 "anonymous": {"enabled": False},

@@ -1,7 +1,7 @@
 """Where the test clusters keep what they make.
 
-`STATE` belongs to one running cluster and vanishes with it; `CACHE` holds what is dear to build and safe to keep, and is
-shared by all work trees of one user.
+`STATE` belongs to one running cluster and vanishes with it; `CACHE` holds what is dear to build and safe to keep, and
+is shared by all work trees of one user.
 """
 
 from __future__ import annotations

@@ -44,9 +44,7 @@ class Authority:
         _write(folder=folder, name=name, key=key, certificate=certificate)
         return cls(folder=folder, name=name, key=key, certificate=certificate)
 
-    def issue(
-        self, *, name: str, common_name: str, organization: str | None = None, hosts: Sequence[str] = ()
-    ) -> None:
+    def issue(self, *, name: str, common_name: str, organization: str | None = None, hosts: Sequence[str] = ()) -> None:
         """Write NAME.crt and NAME.key for a client, and for a server where hosts (names or addresses) are given."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(
@@ -69,9 +67,7 @@ def service_account_keys(*, folder: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     (folder / "sa.key").write_bytes(_pem(key))
     (folder / "sa.pub").write_bytes(
-        key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
 
 
@@ -99,9 +95,7 @@ def kubeconfig(*, path: Path, server: str, folder: Path, name: str) -> None:
     path.chmod(0o600)
 
 
-def _builder(
-    *, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
+def _builder(*, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()

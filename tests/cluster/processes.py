@@ -6,17 +6,22 @@ also after a crash between a start and whatever would have recorded it, and it n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tests.cluster.shell import wait_until
 
 _OWNER = "AGENTTASK_TEST_CLUSTER_OWNER"
 _ROLE = "AGENTTASK_TEST_CLUSTER_ROLE"
+
+
+OWN_PID_NAMESPACE: Final = str(Path("/proc/self/ns/pid").readlink())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +77,8 @@ def signal_process(pid: int, number: signal.Signals) -> None:
 
 def alive(pid: int) -> bool:
     """Whether a process exists and is no zombie. Reaps it if it is ours."""
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
     return _state(pid) not in ("", "Z", "X")
 
 
@@ -96,7 +99,7 @@ def descendants(pid: int) -> tuple[int, ...]:
 def pid_namespace(pid: int) -> str:
     """The identity of a process's pid namespace; empty if the process is gone."""
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
     except OSError:
         return ""
 

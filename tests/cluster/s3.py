@@ -62,13 +62,23 @@ class S3Server:
         log = self.owner / f"{self.role}.log"
         pid = processes.start(
             [
-                "env", f"ROOT_ACCESS_KEY={self.credentials.access_key_id}",
+                "env",
+                f"ROOT_ACCESS_KEY={self.credentials.access_key_id}",
                 f"ROOT_SECRET_KEY={self.credentials.secret_access_key}",
-                program("versitygw"), "--port", f"{network.HOST}:{PORT}", "--health", "/healthz",
-                "--region", REGION, "--quiet",
+                program("versitygw"),
+                "--port",
+                f"{network.HOST}:{PORT}",
+                "--health",
+                "/healthz",
+                "--region",
+                REGION,
+                "--quiet",
                 # Beside the objects, since not every filesystem has extended attributes.
-                "posix", "--sidecar", self.folder / "sidecar", self.folder / "objects",
-            ],  # fmt: skip
+                "posix",
+                "--sidecar",
+                self.folder / "sidecar",
+                self.folder / "objects",
+            ],
             owner=self.owner,
             role=self.role,
             log=log,

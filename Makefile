@@ -1,0 +1,74 @@
+# Everything a contributor types. Each target installs what it needs and says what it is doing while that takes long.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# uv from PATH, else one installed into a folder of this work tree.
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .cache/uv/bin/uv)
+RUN := $(UV) run --frozen
+UV_VERSION := 0.13.9
+
+.PHONY: help demo test test-unit test-api test-e2e lint format bench cluster-up cluster-down reload images
+
+help: ## Show what there is to type
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1 # \2/' | column -t -s'#'
+
+demo: .venv ## See an agent lose its pod, and its node, and go on
+	@status=0; $(RUN) python -m tests.cluster up || status=$$?; \
+	if [ $$status -eq 3 ]; then echo "Without a cluster: the same story as a process on this machine."; $(RUN) python -m examples.demo --local; \
+	elif [ $$status -ne 0 ]; then exit $$status; else source .cluster/env; $(RUN) python -m examples.demo; fi
+
+test: .venv peers ## Run all tests: unit, against a real API server, on a real cluster
+	$(RUN) pytest
+
+test-unit: .venv ## Run the tests that need nothing but Python
+	$(RUN) pytest tests/unit
+
+test-api: .venv peers ## Run the tests that need an API server or an S3 server
+	$(RUN) pytest tests/api
+
+test-e2e: .venv peers ## Run the tests on a real cluster
+	$(RUN) pytest tests/e2e
+
+lint: .venv ## Check style, types and layers
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy operator/agenttask_operator runner/agenttask tests examples benchmarks
+	$(RUN) lint-imports
+
+format: .venv ## Write the style the linter asks for
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
+
+bench: .venv ## Measure replacement and start-up beside the Job controller
+	@$(RUN) python -m tests.cluster up
+	@source .cluster/env; $(RUN) python -m benchmarks.replacement
+
+cluster-up: .venv ## Boot a test cluster with the project on it; again: bring it up to date
+	@$(RUN) python -m tests.cluster up
+
+reload: cluster-up ## Bring the running cluster up to date with the work tree
+
+cluster-down: .venv ## Take the test cluster down and leave nothing behind
+	@$(RUN) python -m tests.cluster down
+
+images: .venv ## Build the images; REGISTRY=… TAG=… PLATFORMS=linux/amd64,linux/arm64 pushes them too
+	@$(RUN) python -m tests.cluster images --registry "$(REGISTRY)" --tag "$(TAG)" --platforms "$(PLATFORMS)"
+
+.venv: pyproject.toml uv.lock operator/pyproject.toml runner/pyproject.toml $(filter .cache/%,$(UV))
+	@echo "Installing the locked Python packages into .venv"
+	@$(UV) sync --frozen --quiet
+	@touch .venv
+
+.cache/uv/bin/uv:
+	@echo "Installing uv $(UV_VERSION) into .cache/uv"
+	@python3 -m venv .cache/uv
+	@.cache/uv/bin/pip install --quiet "uv==$(UV_VERSION)"
+
+.PHONY: peers
+peers: tests/peers/node_modules
+tests/peers/node_modules: tests/peers/package.json tests/peers/package-lock.json
+	@command -v npm >/dev/null || { echo "Installing Debian packages: nodejs npm (nothing is removed)"; apt-get update -q && apt-get install -q -y --no-remove nodejs npm; }
+	@echo "Installing the locked npm packages of tests/peers"
+	@cd tests/peers && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@

@@ -1,0 +1,227 @@
+"""The project's images: built from the Dockerfile by whichever builder is there, and handed to nodes.
+
+Buildah keeps its storage in the cache and so touches no other images of this machine. It builds on a Debian tree made
+by mmdebstrap, since a machine without a container engine has usually no registry to pull a base from either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from tests.cluster import binaries, debian
+from tests.cluster.paths import CACHE, ROOT
+from tests.cluster.shell import run, say, succeeds
+
+LOCAL: Final = {
+    "operator": "localhost/agenttask-operator:dev",
+    "runner": "localhost/agenttask-runner:dev",
+    "devstore": "localhost/agenttask-devstore:dev",
+}
+"""Dockerfile target to the name under which clusters know its image."""
+_BASE: Final = "localhost/agenttask-base:trixie"
+_AUTHORITIES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+class Builder(Protocol):
+    """Builds the Dockerfile's targets and writes them out."""
+
+    def build(self, *, target: str, image: str) -> None:
+        """Build one target under a name."""
+
+    def archive(self, *, images: list[str]) -> list[Path]:
+        """Write images as docker-archives, one file each."""
+
+
+def builder() -> Builder:
+    """Docker where AGENTTASK_BUILDER says so or Buildah is missing, else Buildah."""
+    choice = os.environ.get("AGENTTASK_BUILDER") or ("buildah" if shutil.which("buildah") else "docker")
+    return Docker() if choice == "docker" else Buildah()
+
+
+def build(*, targets: tuple[str, ...] = ("operator", "runner")) -> list[str]:
+    """Build targets under their local names and return these."""
+    chosen = builder()
+    for target in targets:
+        say(f"building {LOCAL[target]}")
+        chosen.build(target=target, image=LOCAL[target])
+    return [LOCAL[target] for target in targets]
+
+
+def base() -> str:
+    """The base image given by BASE, or the Dockerfile's own default."""
+    return os.environ.get("BASE", "python:3.13-slim")
+
+
+def versitygw_context() -> Path:
+    """Folder with the S3 server's program, the build context of target devstore."""
+    binaries.provide(binaries.S3_SERVER)
+    return binaries.program("versitygw").resolve().parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Docker:
+    """Builds with the Docker engine DOCKER_HOST names."""
+
+    def build(self, *, target: str, image: str) -> None:
+        context = [f"--build-context=versitygw={versitygw_context()}"] if target == "devstore" else []
+        run(
+            "docker",
+            "build",
+            "--target",
+            target,
+            "--build-arg",
+            f"BASE={base()}",
+            *context,
+            "-t",
+            image,
+            ROOT,
+            timeout_seconds=900,
+        )
+
+    def archive(self, *, images: list[str]) -> list[Path]:
+        paths = []
+        for image in images:
+            path = _archive_path(image)
+            run("docker", "save", "-o", path, image)
+            paths.append(path)
+        return paths
+
+
+@dataclass(frozen=True, kw_only=True)
+class Buildah:
+    """Builds without an engine, as root."""
+
+    def build(self, *, target: str, image: str) -> None:
+        options = ["--isolation", "chroot", "--layers", "--build-arg", f"BASE={self._base()}"]
+        # Downloads are kept between builds; the authorities are the machine's, which may know more than the base's.
+        cache = CACHE / "build"
+        cache.mkdir(parents=True, exist_ok=True)
+        options += ["-v", f"{cache}:/root/.cache:rw"]
+        if _AUTHORITIES.exists():
+            options += ["-v", f"{_AUTHORITIES}:{_AUTHORITIES}:ro"]
+        if target == "devstore":
+            options.append(f"--build-context=versitygw={versitygw_context()}")
+        self._buildah("bud", "-q", *options, "--target", target, "-t", image, str(ROOT))
+
+    def archive(self, *, images: list[str]) -> list[Path]:
+        paths = []
+        for image in images:
+            path = _archive_path(image)
+            path.unlink(missing_ok=True)
+            self._buildah("push", "-q", image, f"docker-archive:{path}:{image}")
+            paths.append(path)
+        return paths
+
+    def layout(self, *, images: list[str]) -> Layout:
+        """Write images, uncompressed, into one OCI layout; what it holds already is not written again."""
+        folder = CACHE / "images" / f"layout-{_tree()}"
+        for image in images:
+            self._buildah("push", "-q", "--disable-compression", image, f"oci:{folder}:{image}")
+        layout = Layout(folder=folder)
+        layout.prune()
+        return layout
+
+    def _buildah(self, *words: str) -> str:
+        storage = ("--root", CACHE / "containers", "--runroot", "/run/agenttask-buildah", "--storage-driver", "overlay")
+        return run("buildah", *storage, *words, timeout_seconds=900)
+
+    def _base(self) -> str:
+        if os.environ.get("BASE"):
+            return base()
+        storage = ("--root", CACHE / "containers", "--runroot", "/run/agenttask-buildah", "--storage-driver", "overlay")
+        if not succeeds("buildah", *storage, "inspect", "--type", "image", _BASE):
+            container = self._buildah("from", "scratch").strip()
+            self._buildah("add", "-q", container, str(_debian_tree()), "/")
+            self._buildah("commit", "-q", container, _BASE)
+            self._buildah("rm", container)
+        return _BASE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """An OCI image layout in a folder."""
+
+    folder: Path
+
+    def prune(self) -> None:
+        """Forget images that lost their name to a newer one."""
+        index = self._index()
+        index["manifests"] = [entry for entry in index["manifests"] if _name(entry)]
+        (self.folder / "index.json").write_text(json.dumps(index))
+        used = {digest for digests in self._blobs().values() for digest in digests}
+        for path in (self.folder / "blobs" / "sha256").iterdir():
+            if path.name not in used:
+                path.unlink()
+
+    def write(self, *, path: Path, images: list[str], present: set[str]) -> None:
+        """Write images as an archive without the blobs a node has already (sha256 digests in hex)."""
+        index = self._index()
+        chosen = [entry for entry in index["manifests"] if _name(entry) in images]
+        content = json.dumps({**index, "manifests": chosen}).encode()
+        blobs = self._blobs()
+        wanted = {digest for image in images for digest in blobs[image]} - present
+        with tarfile.open(path, "w") as archive:
+            archive.add(self.folder / "oci-layout", "oci-layout")
+            _add_bytes(archive, name="index.json", body=content)
+            for digest in sorted(wanted):
+                archive.add(self.folder / "blobs" / "sha256" / digest, f"blobs/sha256/{digest}")
+
+    def _index(self) -> dict[str, Any]:
+        index: dict[str, Any] = json.loads((self.folder / "index.json").read_text())
+        return index
+
+    def _blobs(self) -> dict[str, list[str]]:
+        """Image name to the digests of its manifest, configuration and layers."""
+        found = {}
+        for entry in self._index()["manifests"]:
+            digest = str(entry["digest"]).removeprefix("sha256:")
+            manifest = json.loads((self.folder / "blobs" / "sha256" / digest).read_text())
+            below = [manifest["config"], *manifest["layers"]]
+            found[_name(entry)] = [digest, *(blob["digest"].removeprefix("sha256:") for blob in below)]
+        return found
+
+
+def _name(entry: dict[str, Any]) -> str:
+    """An image's name in an index; empty for one that was replaced."""
+    return str(entry.get("annotations", {}).get("org.opencontainers.image.ref.name", ""))
+
+
+def _add_bytes(archive: tarfile.TarFile, *, name: str, body: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(body)
+    archive.addfile(entry, io.BytesIO(body))
+
+
+def _debian_tree() -> Path:
+    """A minimal Debian with Python 3.13, as a tar."""
+    path = CACHE / "images" / "debian-trixie.tar"
+    if path.exists():
+        return path
+    debian.require({"mmdebstrap": "mmdebstrap"})
+    say("making a base image from Debian packages, once (about half a minute)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new.tar")
+    without = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info")]
+    packages = "--include=python3,python3-venv,ca-certificates"
+    run("mmdebstrap", "--quiet", "--variant=minbase", packages, *without, "trixie", fresh, timeout_seconds=600)
+    fresh.rename(path)
+    return path
+
+
+def _archive_path(image: str) -> Path:
+    folder = CACHE / "images" / f"archives-{_tree()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{image.rpartition('/')[2].replace(':', '-')}.tar"
+
+
+def _tree() -> str:
+    """A name for this work tree: two of them build different images under the same names."""
+    return hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
