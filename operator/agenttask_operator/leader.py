@@ -83,7 +83,11 @@ class Leadership:
 
     async def release(self) -> None:
         """Give the lease back if it is held, so that the other replica need not wait for it to expire."""
-        if not self._held or self._lock.lease_reference is None:
+        if not self._held:
+            return
+        # Read it again: a renewal does not keep the version it has made.
+        found, record = await self._lock.get(self._lock.name, self._lock.namespace)
+        if not found or record.holder_identity != self._lock.identity:
             return
         lease = self._lock.lease_reference
         lease.spec.holder_identity = ""
