@@ -100,7 +100,11 @@ async def test_an_unreadable_record_in_the_slot_is_not_taken_for_a_fence(open_lo
 
 
 async def test_appends_asked_for_at_once_are_written_in_the_order_asked(open_log: Open) -> None:
-    store = MemoryStore()
+    async def before(_: Call) -> Fault:
+        await asyncio.sleep(0)
+        return Fault.NONE
+
+    store = FaultyStore(MemoryStore(), before=before)
     log = (await open_log(store)).log
     assert await asyncio.gather(*(commit(log, step) for step in range(1, 9))) == list(range(2, 10))
     again = await open_log(store, attempt=2)
@@ -149,6 +153,7 @@ async def test_a_cancelled_append_ends_the_log(open_log: Open) -> None:
     under_way = asyncio.Event()
 
     async def before(call: Call) -> Fault:
+        assert call.number <= CLAIMING_CALLS + 1, "nothing may be written behind a record whose outcome is open"
         if call.number > CLAIMING_CALLS:
             under_way.set()
             await asyncio.Event().wait()

@@ -15,6 +15,7 @@ from agenttask.errors import CheckpointCorrupt, FormatTooNew, RecordTooLarge
 from agenttask.log import record as records
 from agenttask.log.record import MAX_RECORD_BYTES, NO_PROGRESS, Draft, Holder, Kind, Record, build, parse
 
+EMPTY = zstandard.compress(b"[]")
 KEY = "ns/task/uid/log/000000000001"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 
@@ -93,7 +94,8 @@ def test_every_cut_record_is_noticed() -> None:
 
 def _bomb(header: dict[str, Any]) -> bytes:
     """More spaces than a reader may be made to hold, in a few KiB, rightly declared."""
-    return forged(header, zstandard.compress(b" " * (MAX_RECORD_BYTES + 1)), bodyBytes=MAX_RECORD_BYTES + 1)
+    events = b"[" + b" " * MAX_RECORD_BYTES + b"]"
+    return forged(header, zstandard.compress(events), bodyBytes=len(events))
 
 
 def _undeclared(header: dict[str, Any]) -> bytes:
@@ -110,9 +112,9 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "a body nested without end": lambda h: forged(h, zstandard.compress(b"[" * 10**6), bodyBytes=10**6),
     "a body that is no list": lambda h: forged(h, zstandard.compress(b"{}"), bodyBytes=2),
     "an event that is no object": lambda h: forged(h, zstandard.compress(b"[1]"), bodyBytes=3),
-    "a header without a field": lambda h: forged({k: v for k, v in h.items() if k != "attempt"}, b""),
-    "a header of another kind": lambda h: forged(h, b"", kind="snapshot"),
-    "another record's number": lambda h: forged(h, b"", seq=2),
+    "a header without a field": lambda h: forged({k: v for k, v in h.items() if k != "attempt"}, EMPTY),
+    "a header of another kind": lambda h: forged(h, EMPTY, kind="snapshot"),
+    "another record's number": lambda h: forged(h, EMPTY, seq=2),
 }
 
 
@@ -126,7 +128,7 @@ def test_a_newer_format_is_told_from_damage_and_a_newer_field_is_ignored() -> No
     header = header_of(draft([]).body)
     with pytest.raises(FormatTooNew, match="format 2; this version reads up to 1"):
         parse(key=KEY, seq=1, body=forged({"format": 2, "anything": "else"}, b"?"))
-    parse(key=KEY, seq=1, body=forged(header | {"later": 1}, zstandard.compress(b"[]")))
+    parse(key=KEY, seq=1, body=forged(header | {"later": 1}, EMPTY))
 
 
 def test_what_could_not_be_restored_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
