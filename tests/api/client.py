@@ -1,0 +1,96 @@
+"""A plain client of the API server for tests that care about status codes and about who is asking."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from kubernetes.client import Configuration
+from kubernetes.config import load_kube_config
+
+Object = dict[str, Any]
+
+JSON = "application/json"
+MERGE = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the server said; refusals are answers too."""
+
+    status: int
+    body: Object
+
+    @property
+    def accepted(self) -> bool:
+        return self.status < 400
+
+    @property
+    def message(self) -> str:
+        return str(self.body.get("message", ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """One identity at one API server."""
+
+    host: str
+    context: ssl.SSLContext
+    anonymous: ssl.SSLContext
+    """Trusts the same authority and shows no client certificate."""
+    token: str | None = None
+
+    @classmethod
+    def from_kubeconfig(cls, path: Path) -> Client:
+        """The identity of a kubeconfig's current context, exec plugins included."""
+        configuration = Configuration()
+        load_kube_config(config_file=str(path), client_configuration=configuration)
+        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+        if configuration.cert_file:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+        header = configuration.get_api_key_with_prefix("authorization")
+        return cls(
+            host=configuration.host,
+            context=context,
+            anonymous=ssl.create_default_context(cafile=configuration.ssl_ca_cert),
+            token=header.removeprefix("Bearer ") if header else None,
+        )
+
+    def with_token(self, token: str) -> Client:
+        """The same server, asked by the bearer of `token`."""
+        return replace(self, context=self.anonymous, token=token)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Object | None = None,
+        content_type: str = JSON,
+        **params: str,
+    ) -> Answer:
+        """Send one request and return whatever is answered."""
+        headers = {"Content-Type": content_type, "Accept": JSON}
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
+        content = None if body is None else json.dumps(body)
+        with httpx.Client(base_url=self.host, verify=self.context, timeout=20, trust_env=False) as http:
+            got = http.request(method, path, content=content, headers=headers, params=params)
+        return Answer(status=got.status_code, body=got.json() if got.content else {})
+
+    def must(
+        self, method: str, path: str, *, body: Object | None = None, content_type: str = JSON, **params: str
+    ) -> Object:
+        """Send a request that is no part of what is tested.
+
+        Raises:
+            AssertionError: it was refused.
+        """
+        answer = self.send(method, path, body=body, content_type=content_type, **params)
+        assert answer.accepted, f"{method} {path}: {answer.status} {answer.message}"
+        return answer.body

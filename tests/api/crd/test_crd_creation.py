@@ -1,0 +1,232 @@
+"""What the API server takes and refuses in a new task: each static rule, bound and pattern with an example of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.api.client import Object
+from tests.api.crd.installed import Copy
+
+MODEL: Object = {"baseURL": "https://api.example.com/v1", "name": "small"}
+HTTP: Object = {"url": "https://tools.example.com/lookup"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Two specs that differ in what the sentence is about, and what the refusal says."""
+
+    accepted: Object
+    refused: Object
+    says: str
+    accepted_name: str = "task"
+    refused_name: str = "task"
+
+
+def spec(**fields: Any) -> Object:
+    return {"prompt": "Hello.", **fields}
+
+
+def tool(**fields: Any) -> Object:
+    return spec(agent={"tools": [{"name": "lookup", "recovery": "Idempotent", **fields}]})
+
+
+def model(**fields: Any) -> Object:
+    return spec(agent={"model": {**MODEL, **fields}})
+
+
+def s3(**fields: Any) -> Object:
+    return spec(checkpoint={"s3": {"bucket": "agents", **fields}})
+
+
+def pod(**fields: Any) -> Object:
+    return spec(pod=fields)
+
+
+RULES = {
+    "a name is a DNS label of at most 52 characters": Case(
+        accepted=spec(),
+        accepted_name="a" * 52,
+        refused=spec(),
+        refused_name="a" * 53,
+        says="the name must be a DNS label of at most 52 characters",
+    ),
+    "a name has no dots, which a pod's host name could not have": Case(
+        accepted=spec(),
+        accepted_name="a-b",
+        refused=spec(),
+        refused_name="a.b",
+        says="the name must be a DNS label of at most 52 characters",
+    ),
+    "a tool has one kind": Case(
+        accepted=tool(http=HTTP),
+        refused=tool(http=HTTP, command=["date"]),
+        says="exactly one of http and command must be set",
+    ),
+    "a tool has a kind": Case(
+        accepted=tool(command=["date"]),
+        refused=tool(),
+        says="exactly one of http and command must be set",
+    ),
+    "a command names a program": Case(
+        accepted=tool(command=["date", ""]),
+        refused=tool(command=["", "date"]),
+        says="the program's name must not be empty",
+    ),
+    "the pod's own labels are not under our domain": Case(
+        accepted=pod(labels={"example.com/team": "blue"}),
+        refused=pod(labels={"{group}/attempt": "7"}),
+        says="label keys under {group} are reserved",
+    ),
+    "the pod's own annotations are not under our domain": Case(
+        accepted=pod(annotations={"example.com/team": "blue"}),
+        refused=pod(annotations={"{group}/assignment": "x"}),
+        says="annotation keys under {group} are reserved",
+    ),
+    "the pod's own environment does not shadow the contract's": Case(
+        accepted=pod(env=[{"name": "LANG", "value": "C"}]),
+        refused=pod(env=[{"name": "AGENTTASK_POD_UID", "value": "x"}]),
+        says="names that start with AGENTTASK_ are reserved",
+    ),
+    "environment comes from one source": Case(
+        accepted=pod(envFrom=[{"secretRef": {"name": "keys"}}]),
+        refused=pod(envFrom=[{"prefix": "A_"}]),
+        says="exactly one of secretRef and configMapRef must be set",
+    ),
+    "the pod's own volumes do not shadow the contract's": Case(
+        accepted=pod(volumes=[{"name": "cache", "emptyDir": {}}]),
+        refused=pod(volumes=[{"name": "agenttask-token", "emptyDir": {}}]),
+        says="names that start with agenttask- are reserved",
+    ),
+}
+
+BOUNDS = {
+    "a prompt is required": Case(accepted=spec(), refused={}, says="spec.prompt: Required value"),
+    "a prompt is not empty": Case(accepted=spec(), refused=spec(prompt=""), says="spec.prompt"),
+    "a prompt has at most 64 Ki characters": Case(
+        accepted=spec(prompt="a" * 65536), refused=spec(prompt="a" * 65537), says="spec.prompt: Too long"
+    ),
+    "a model is named whole": Case(
+        accepted=model(), refused=spec(agent={"model": {"name": "small"}}), says="model.baseURL: Required value"
+    ),
+    "a model is reached by http or https": Case(
+        accepted=model(baseURL="http://10.0.0.1:8000/v1"),
+        refused=model(baseURL="ftp://example.com"),
+        says="model.baseURL",
+    ),
+    "a key is not written into an address": Case(
+        accepted=model(baseURL="https://example.com"),
+        refused=model(baseURL="https://user:secret@example.com"),
+        says="model.baseURL",
+    ),
+    "a Secret is named": Case(
+        accepted=model(apiKeySecretRef={"name": "keys"}),
+        refused=model(apiKeySecretRef={"key": "api-key"}),
+        says="apiKeySecretRef.name: Required value",
+    ),
+    "a tool's recovery is said": Case(
+        accepted=tool(http=HTTP),
+        refused=spec(agent={"tools": [{"name": "lookup", "http": HTTP}]}),
+        says="recovery: Required value",
+    ),
+    "no recovery is taken that does not work yet": Case(
+        accepted=tool(http=HTTP, recovery="Idempotent"),
+        refused=tool(http=HTTP, recovery="Once"),
+        says='recovery: Unsupported value: "Once"',
+    ),
+    "a tool's name suits every model": Case(
+        accepted=tool(http=HTTP, name="look_up-2"), refused=tool(http=HTTP, name="look up"), says="tools[0].name"
+    ),
+    "tools have different names": Case(
+        accepted=spec(agent={"tools": [{"name": n, "recovery": "Idempotent", "http": HTTP} for n in "ab"]}),
+        refused=spec(agent={"tools": [{"name": n, "recovery": "Idempotent", "http": HTTP} for n in "aa"]}),
+        says="Duplicate value",
+    ),
+    "a tool's method is one of HTTP's": Case(
+        accepted=tool(http={**HTTP, "method": "GET"}), refused=tool(http={**HTTP, "method": "LIST"}), says="http.method"
+    ),
+    "a tool's timeout is at most an hour": Case(
+        accepted=tool(http=HTTP, timeoutSeconds=3600),
+        refused=tool(http=HTTP, timeoutSeconds=3601),
+        says="timeoutSeconds",
+    ),
+    "a bucket has a bucket's name": Case(
+        accepted=s3(bucket="my.agents-1"), refused=s3(bucket="My_Agents"), says="s3.bucket"
+    ),
+    "a prefix stays inside its bucket": Case(
+        accepted=s3(prefix="prod/eu/"), refused=s3(prefix="prod/../dev"), says="s3.prefix"
+    ),
+    "an endpoint is an address": Case(
+        accepted=s3(endpoint="http://10.0.0.1:7070"), refused=s3(endpoint="10.0.0.1:7070"), says="s3.endpoint"
+    ),
+    "a region is one word": Case(accepted=s3(region="eu-west-1"), refused=s3(region="eu west"), says="s3.region"),
+    "a budget allows one step at least": Case(
+        accepted=spec(budget={"steps": 1}), refused=spec(budget={"steps": 0}), says="budget.steps"
+    ),
+    "failures may be allowed none": Case(
+        accepted=spec(retry={"maxFailures": 0}), refused=spec(retry={"maxFailures": -1}), says="retry.maxFailures"
+    ),
+    "a backoff is one second at least": Case(
+        accepted=spec(retry={"maxBackoffSeconds": 1}),
+        refused=spec(retry={"maxBackoffSeconds": 0}),
+        says="retry.maxBackoffSeconds",
+    ),
+    "a grace is one second at least": Case(
+        accepted=pod(terminationGracePeriodSeconds=1),
+        refused=pod(terminationGracePeriodSeconds=0),
+        says="terminationGracePeriodSeconds",
+    ),
+    "resources are quantities": Case(
+        accepted=pod(resources={"requests": {"cpu": "250m", "memory": 1000000}}),
+        refused=pod(resources={"requests": {"cpu": "much"}}),
+        says="requests.cpu",
+    ),
+    "no field is taken that does not work yet": Case(
+        accepted=spec(), refused=spec(activeDeadlineSeconds=60), says='unknown field "spec.activeDeadlineSeconds"'
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    accepted: bool
+    message: str = field(default="", compare=False)
+
+
+def attempt(copy: Copy, *, name: str, spec: Object) -> Tried:
+    body = copy.manifest(name=name, spec=spec)
+    answer = copy.admin.send("POST", copy.path(), body=body, dryRun="All", fieldValidation="Strict")
+    assert answer.accepted or answer.status in {400, 422}, answer
+    return Tried(accepted=answer.accepted, message=answer.message)
+
+
+def named(thing: Any, group: str) -> Any:
+    """The example with the copy's group in place of {group}."""
+    if isinstance(thing, dict):
+        return {named(key, group): named(value, group) for key, value in thing.items()}
+    return thing.replace("{group}", group) if isinstance(thing, str) else thing
+
+
+@pytest.mark.parametrize("sentence", [*RULES, *BOUNDS])
+def test_a_new_task_is_refused_only_for_what_is_wrong_with_it(copy: Copy, sentence: str) -> None:
+    case = {**RULES, **BOUNDS}[sentence]
+    good = attempt(copy, name=case.accepted_name, spec=named(case.accepted, copy.group))
+    bad = attempt(copy, name=case.refused_name, spec=named(case.refused, copy.group))
+    assert good == Tried(accepted=True), good.message
+    assert bad == Tried(accepted=False)
+    assert named(case.says, copy.group) in bad.message
+
+
+def test_the_smallest_task_is_complete_and_shows_its_defaults(copy: Copy) -> None:
+    body = copy.manifest(name="smallest", spec={"prompt": "Hello."})
+    made = copy.admin.send("POST", copy.path(), body=body, dryRun="All", fieldValidation="Strict")
+    assert made.body["spec"] == {
+        "prompt": "Hello.",
+        "checkpoint": {},
+        "budget": {"steps": 50},
+        "retry": {"maxFailures": 3, "maxBackoffSeconds": 300},
+        "suspend": False,
+        "cancel": False,
+    }

@@ -1,0 +1,170 @@
+"""What may become of a task: each rule that compares old and new, with a change it takes and one it refuses."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.api.client import MERGE, Object
+from tests.api.crd.installed import ROOT, Copy
+from tests.api.crd.test_crd_creation import RULES
+
+S3: Object = {"bucket": "agents", "prefix": "prod", "endpoint": "https://s3.example.com", "region": "eu-west-1"}
+PLACE: Object = {"type": "s3", "bucket": "agents", "prefix": "prod"}
+CHECKPOINT: Object = {"key": "agents/log/000000000007", "seq": 7}
+GONE: Object = {"status": None}
+"""A patch that takes away the whole status."""
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Merge patches tried on a task with this spec and status; `says` is the refusal."""
+
+    spec: Object = field(default_factory=dict)
+    status: Object = field(default_factory=dict)
+    accepted: tuple[Object, ...]
+    refused: tuple[Object, ...]
+    says: str
+
+
+def place(**fields: Any) -> Object:
+    return {"spec": {"checkpoint": {"s3": fields}}}
+
+
+TRANSITIONS = {
+    "a prompt may be edited until an attempt was raised": Case(
+        status={"attempt": 0},
+        accepted=({"spec": {"prompt": "Good bye."}},),
+        refused=(),
+        says="spec.prompt is immutable once an attempt was raised",
+    ),
+    "a prompt is immutable from then on": Case(
+        status={"attempt": 1},
+        accepted=({"spec": {"agent": {"systemPrompt": "Be brief."}}}, {"spec": {"budget": {"steps": 60}}}),
+        refused=({"spec": {"prompt": "Good bye."}},),
+        says="spec.prompt is immutable once an attempt was raised",
+    ),
+    "a checkpoint's place may be edited until an attempt was raised": Case(
+        spec={"checkpoint": {"s3": S3}},
+        accepted=(place(bucket="others"), {"spec": {"checkpoint": None}}),
+        refused=(),
+        says="the place in spec.checkpoint.s3 is immutable once an attempt was raised",
+    ),
+    "a checkpoint's place is immutable from then on, its credentials are not": Case(
+        spec={"checkpoint": {"s3": S3}},
+        status={"attempt": 1},
+        accepted=(place(credentialsSecretRef={"name": "rotated"}),),
+        refused=(
+            place(bucket="others"),
+            place(prefix="dev"),
+            place(prefix=None),
+            place(endpoint="https://s3.example.org"),
+            place(endpoint=None),
+            place(region="eu-west-2"),
+            place(region=None),
+            {"spec": {"checkpoint": {"s3": None}}},
+            {"spec": {"checkpoint": None}},
+        ),
+        says="the place in spec.checkpoint.s3 is immutable once an attempt was raised",
+    ),
+    "a running task cannot leave the installation's store": Case(
+        status={"attempt": 1},
+        accepted=({"spec": {"suspend": True}},),
+        refused=(place(bucket="agents"),),
+        says="the place in spec.checkpoint.s3 is immutable once an attempt was raised",
+    ),
+    "cancelling is one way": Case(
+        spec={"cancel": True},
+        accepted=({"spec": {"suspend": True}},),
+        refused=({"spec": {"cancel": False}}, {"spec": {"cancel": None}}),
+        says="spec.cancel cannot be taken back",
+    ),
+    "suspending is not": Case(
+        spec={"suspend": True},
+        accepted=({"spec": {"suspend": False}}, {"spec": {"cancel": True}}),
+        refused=(),
+        says="",
+    ),
+    "an attempt's number never falls": Case(
+        status={"attempt": 3},
+        accepted=({"status": {"attempt": 4}}, {"status": {"podUID": "x"}}),
+        refused=({"status": {"attempt": 2}}, {"status": {"attempt": None}}, GONE),
+        says="status.attempt never falls",
+    ),
+    "a checkpoint's number never falls": Case(
+        status={"checkpoint": CHECKPOINT},
+        accepted=({"status": {"checkpoint": {"seq": 8}}},),
+        refused=({"status": {"checkpoint": {"seq": 6}}}, {"status": {"checkpoint": None}}, GONE),
+        says="status.checkpoint.seq never falls",
+    ),
+    "a location is immutable once set": Case(
+        status={"location": PLACE},
+        accepted=({"status": {"message": "Hello."}},),
+        refused=(
+            {"status": {"location": {"bucket": "others"}}},
+            {"status": {"location": {"credentialsSecret": "stolen"}}},
+            {"status": {"location": None}},
+            GONE,
+        ),
+        says="status.location is immutable once set",
+    ),
+    "a location may be set": Case(
+        status={"attempt": 0}, accepted=({"status": {"location": PLACE, "attempt": 1}},), refused=(), says=""
+    ),
+    **{
+        f"{phase} is final": Case(
+            status={"phase": phase},
+            accepted=({"status": {"message": "Hello."}},),
+            refused=({"status": {"phase": "Running"}}, {"status": {"phase": None}}, GONE),
+            says="a terminal phase never changes",
+        )
+        for phase in ("Completed", "Failed", "Cancelled")
+    },
+    "no other phase is final": Case(
+        status={"phase": "Checkpointed"}, accepted=({"status": {"phase": "Resuming"}}, GONE), refused=(), says=""
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", TRANSITIONS)
+def test_a_change_is_refused_only_where_a_rule_forbids_it(copy: Copy, sentence: str) -> None:
+    case = TRANSITIONS[sentence]
+    name = f"transition-{next(_numbers)}"
+    copy.create(name=name, spec={"prompt": "Hello.", **case.spec}, status=case.status or None)
+    for patch in case.accepted:
+        answer = change(copy, name=name, patch=patch)
+        assert answer.accepted, (patch, answer.message)
+    for patch in case.refused:
+        answer = change(copy, name=name, patch=patch)
+        assert answer.status == 422, (patch, answer)
+        assert case.says in answer.message
+
+
+def change(copy: Copy, *, name: str, patch: Object) -> Any:
+    """Try a merge patch, without its effect, on the status where it has one and else on the task."""
+    path = copy.path(task=name, subresource="status" if "status" in patch else None)
+    return copy.admin.send("PATCH", path, body=patch, content_type=MERGE, dryRun="All")
+
+
+def test_every_rule_of_the_crd_has_an_accepted_and_a_refused_example() -> None:
+    crd = yaml.safe_load((ROOT / "crds/agenttask.yaml").read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    shown = {case.says.replace("{group}", "agenttask.dev") for case in RULES.values()}
+    shown |= {case.says for case in TRANSITIONS.values() if case.accepted and case.refused}
+    assert set(messages(schema)) == shown
+
+
+def messages(schema: Any) -> list[str]:
+    """The message of every rule at any depth."""
+    if isinstance(schema, list):
+        return [one for item in schema for one in messages(item)]
+    if not isinstance(schema, dict):
+        return []
+    own = [rule["message"] for rule in schema.get("x-kubernetes-validations", ())]
+    return own + [one for value in schema.values() for one in messages(value)]
