@@ -72,10 +72,11 @@ class Client:
         *,
         body: Object | None = None,
         content_type: str = JSON,
+        accept: str = JSON,
         **params: str,
     ) -> Answer:
         """Send one request and return whatever is answered."""
-        headers = {"Content-Type": content_type, "Accept": JSON}
+        headers = {"Content-Type": content_type, "Accept": accept}
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
         content = None if body is None else json.dumps(body)

@@ -125,7 +125,7 @@ class Copy:
         return answer.status == 422 and "only the pod of the current attempt" in answer.message
 
     def _documents(self) -> list[Object]:
-        command = ["helm", "template", self.name, ROOT / "charts/agenttask", "--namespace", self.namespace]
+        command = ["helm", "template", self.name, f"{ROOT}/charts/agenttask", "--namespace", self.namespace]
         images = [f"--set=image.{image}.repository=none.invalid/none" for image in ("operator", "runner")]
         rendered = subprocess.run(
             [*command, *images],

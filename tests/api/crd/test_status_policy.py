@@ -26,7 +26,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def callers(copy: Copy, runner: Caller) -> dict[str, Client]:
-    """The pods of the current and of an earlier attempt, a token bound to no pod, and the operator as the chart has it."""
+    """The pods of this attempt and of an earlier one, a token bound to no pod, and the operator as the chart has it."""
     return {
         "current": runner.client,
         "older": copy.caller("older").client,
