@@ -55,8 +55,8 @@ class ModelClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`sleep` waits between tries and may raise to end the call; `on_retry` hears of each failure and its wait."""
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
-        self._shown = _without_secrets(self._url)
+        self._url = _address(f"{base_url.rstrip('/')}/chat/completions")
+        self._shown = str(self._url.copy_with(username=None, password=None, query=None))
         self._model = model
         self._key = (api_key or "").strip()
         self._clock = clock
@@ -71,6 +71,7 @@ class ModelClient:
                     message="the model's API key has characters that no HTTP header can carry",
                 )
             headers["authorization"] = f"Bearer {self._key}"
+            self._url = self._url.copy_with(username=None, password=None)  # they would take the key's place
         self._http = httpx.AsyncClient(
             headers=headers, timeout=httpx.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS), transport=transport
         )
@@ -151,10 +152,9 @@ class ModelClient:
         return text.replace(self._key, "***") if self._key else text
 
 
-def _without_secrets(url: str) -> str:
-    """The address for messages. Raises `ModelError` for one that is none."""
+def _address(url: str) -> httpx.URL:
     try:
-        return str(httpx.URL(url).copy_with(username=None, password=None, query=None))
+        return httpx.URL(url)
     except httpx.InvalidURL as error:
         raise ModelError(reason=RunnerReason.MODEL_NOT_FOUND, message=f"the model's base URL: {error}") from error
 

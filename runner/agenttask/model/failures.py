@@ -5,6 +5,8 @@ The body is asked first, since gateways in front of models put one meaning under
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,10 +91,9 @@ def retry_after(value: str | None, *, now: datetime) -> float | None:
     """Seconds a Retry-After header asks to wait, or None if there is none that can be read."""
     if value is None:
         return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         when = parsedate_to_datetime(value)
     except ValueError:
