@@ -71,12 +71,8 @@ class S3Store:
             return body.read()
 
     def _put(self, key: str, body: bytes) -> None:
-        # The checksum is a header of our own making: botocore, left to itself, sends it over TLS as a trailer of a
-        # chunked body, which many stores that speak S3 do not take.
-        checksum = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
-        self._client.result().put_object(
-            Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*", ChecksumCRC32=checksum
-        )
+        client = self._client.result()
+        client.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*", ChecksumCRC32=_checksum(body))
 
     def _list(self, prefix: str, after: str | None) -> Sequence[Entry]:
         pages = self._client.result().get_paginator("list_objects_v2")
@@ -87,6 +83,14 @@ class S3Store:
             for item in page.get("Contents", ())
         ]
         return sorted(found)
+
+
+def _checksum(body: bytes) -> str:
+    """The checksum the store verifies, for a header of our own making.
+
+    botocore, left to itself, sends it over TLS as a trailer of a chunked body, which many stores do not take.
+    """
+    return base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
 
 
 def _make_client(endpoint: str | None, region: str | None) -> S3Client:

@@ -6,6 +6,7 @@ from typing import Final
 
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
 from agenttask.errors import Absent, Denied, Exists, Misconfigured, NotFound, StoreError, Unavailable
 
@@ -18,6 +19,7 @@ _BY_TYPE: Final[tuple[tuple[type[Exception], type[StoreError]], ...]] = (
     (aws.MetadataRetrievalError, Unavailable),
     (aws.HTTPClientError, Unavailable),  # every failure to connect, send or receive
     (aws.ConnectionError, Unavailable),
+    (HTTPError, Unavailable),  # a body cut while it is read comes as urllib3 raised it
     (aws.IncompleteReadError, Unavailable),
     (ResponseParserError, Unavailable),  # a cut listing, or the error page of something in between
     (aws.BotoCoreError, Misconfigured),
@@ -28,6 +30,7 @@ _BY_TYPE: Final[tuple[tuple[type[Exception], type[StoreError]], ...]] = (
 _BY_CODE: Final[dict[str, type[StoreError]]] = {
     "NoSuchBucket": NotFound,
     "NoSuchKey": Absent,
+    "XAdminUserNotFound": Denied,  # versitygw's word for an unknown access key, with status 404
     # Expired or half-refreshed credentials come as 400.
     "ExpiredToken": Denied,
     "ExpiredTokenException": Denied,
@@ -72,6 +75,5 @@ def _answered(error: aws.ClientError, *, bucket: str) -> StoreError:
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     beyond = Unavailable if status > 501 or status == 500 else Misconfigured
     meaning = _BY_CODE.get(code) or _BY_STATUS.get(status, beyond)
-    if meaning is NotFound:
-        return NotFound(f"bucket {bucket} does not exist: {error}")
-    return meaning(str(error))
+    said = f"{error.operation_name} was answered {status} {code}: {answer.get('Error', {}).get('Message', '')}"
+    return meaning(f"bucket {bucket} does not exist: {said}" if meaning is NotFound else said)
