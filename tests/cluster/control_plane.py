@@ -143,6 +143,8 @@ class ControlPlane:
                 "bind-address": network.HOST,
                 "advertise-address": network.HOST,
                 "secure-port": _PORT,
+                # Or a restart finds the port taken by the connections of its predecessor.
+                "permit-address-sharing": "true",
                 "service-cluster-ip-range": network.SERVICES,
                 "allow-privileged": "true",
                 "authorization-mode": "Node,RBAC",

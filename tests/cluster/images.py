@@ -36,6 +36,9 @@ class Builder(Protocol):
     def build(self, *, target: str, image: str) -> None:
         """Build one target under a name."""
 
+    def has(self, *, image: str) -> bool:
+        """Whether an image of that name is there."""
+
     def archive(self, *, images: list[str]) -> list[Path]:
         """Write images as docker-archives, one file each."""
 
@@ -47,12 +50,29 @@ def builder() -> Builder:
 
 
 def build(*, targets: tuple[str, ...] = ("operator", "runner")) -> list[str]:
-    """Build targets under their local names and return these."""
+    """Build those targets whose inputs have changed under their local names, and return the names of all."""
     chosen = builder()
     for target in targets:
-        say(f"building {LOCAL[target]}")
-        chosen.build(target=target, image=LOCAL[target])
+        image = LOCAL[target]
+        built = _folder() / f"{target}.inputs"
+        inputs = f"{_digest_of_inputs()} {chosen!r} {os.environ.get('BASE', '')}"
+        if built.exists() and built.read_text() == inputs and chosen.has(image=image):
+            continue
+        say(f"building {image}")
+        chosen.build(target=target, image=image)
+        built.write_text(inputs)
     return [LOCAL[target] for target in targets]
+
+
+def _digest_of_inputs() -> str:
+    """One digest over all that goes into an image."""
+    digest = hashlib.sha256()
+    single = [ROOT / name for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "uv.lock")]
+    trees = [path for name in ("operator", "runner") for path in (ROOT / name).rglob("*") if path.is_file()]
+    for path in [*single, *sorted(trees)]:
+        if "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_mode}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def base() -> str:
@@ -86,6 +106,9 @@ class Docker:
             timeout_seconds=900,
         )
 
+    def has(self, *, image: str) -> bool:
+        return succeeds("docker", "image", "inspect", image)
+
     def archive(self, *, images: list[str]) -> list[Path]:
         paths = []
         for image in images:
@@ -111,6 +134,9 @@ class Buildah:
             options.append(f"--build-context=versitygw={versitygw_context()}")
         self._buildah("bud", "-q", *options, "--target", target, "-t", image, str(ROOT))
 
+    def has(self, *, image: str) -> bool:
+        return succeeds("buildah", *self._storage, "inspect", "--type", "image", image)
+
     def archive(self, *, images: list[str]) -> list[Path]:
         paths = []
         for image in images:
@@ -122,22 +148,31 @@ class Buildah:
 
     def layout(self, *, images: list[str]) -> Layout:
         """Write images, uncompressed, into one OCI layout; what it holds already is not written again."""
-        folder = CACHE / "images" / f"layout-{_tree()}"
+        folder = _folder() / "layout"
         for image in images:
             self._buildah("push", "-q", "--disable-compression", image, f"oci:{folder}:{image}")
         layout = Layout(folder=folder)
         layout.prune()
         return layout
 
+    @property
+    def _storage(self) -> tuple[str, ...]:
+        return (
+            "--root",
+            str(CACHE / "containers"),
+            "--runroot",
+            "/run/agenttask-buildah",
+            "--storage-driver",
+            "overlay",
+        )
+
     def _buildah(self, *words: str) -> str:
-        storage = ("--root", CACHE / "containers", "--runroot", "/run/agenttask-buildah", "--storage-driver", "overlay")
-        return run("buildah", *storage, *words, timeout_seconds=900)
+        return run("buildah", *self._storage, *words, timeout_seconds=900)
 
     def _base(self) -> str:
         if os.environ.get("BASE"):
             return base()
-        storage = ("--root", CACHE / "containers", "--runroot", "/run/agenttask-buildah", "--storage-driver", "overlay")
-        if not succeeds("buildah", *storage, "inspect", "--type", "image", _BASE):
+        if not self.has(image=_BASE):
             container = self._buildah("from", "scratch").strip()
             self._buildah("add", "-q", container, str(_debian_tree()), "/")
             self._buildah("commit", "-q", container, _BASE)
@@ -217,11 +252,11 @@ def _debian_tree() -> Path:
 
 
 def _archive_path(image: str) -> Path:
-    folder = CACHE / "images" / f"archives-{_tree()}"
+    return _folder() / f"{image.rpartition('/')[2].replace(':', '-')}.tar"
+
+
+def _folder() -> Path:
+    """What this work tree's images are kept in: two trees build different ones under the same names."""
+    folder = CACHE / "images" / hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{image.rpartition('/')[2].replace(':', '-')}.tar"
-
-
-def _tree() -> str:
-    """A name for this work tree: two of them build different images under the same names."""
-    return hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
+    return folder

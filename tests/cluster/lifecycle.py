@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.cluster import chart, images
 from tests.cluster.environment import Environment
-from tests.cluster.paths import ENVIRONMENT
+from tests.cluster.paths import ENVIRONMENT, STATE
 from tests.cluster.provider import Provider, choose, kubectl
 from tests.cluster.shell import ClusterError, say
 
@@ -50,4 +51,5 @@ def take_down() -> None:
     provider = choose(name=environment.provider if environment else None)
     ENVIRONMENT.unlink(missing_ok=True)
     provider.down()
+    shutil.rmtree(STATE, ignore_errors=True)
     say(f"nothing of a {provider.name} cluster is left")

@@ -84,7 +84,7 @@ def disconnect() -> None:
     """Remove all that `connect` made, as far as it exists."""
     for namespace in sorted(Path("/run/netns").glob(f"{_PREFIX}*")):
         run("ip", "netns", "delete", namespace.name)
-    if Path(f"/sys/class/net/{_BRIDGE}").exists():
+    if _has_bridge():
         run("ip", "link", "delete", _BRIDGE)
     for rule in _forwarding():
         while succeeds("iptables", "-C", *rule):
@@ -93,7 +93,11 @@ def disconnect() -> None:
 
 def connected() -> bool:
     """Whether the bridge, or the namespace of a node, exists."""
-    return Path(f"/sys/class/net/{_BRIDGE}").exists() or any(Path("/run/netns").glob(f"{_PREFIX}*"))
+    return _has_bridge() or any(Path("/run/netns").glob(f"{_PREFIX}*"))
+
+
+def _has_bridge() -> bool:
+    return succeeds("ip", "link", "show", _BRIDGE)
 
 
 def _forwarding() -> tuple[tuple[str, ...], ...]:
