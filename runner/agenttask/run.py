@@ -53,6 +53,8 @@ class Surroundings:
     api_key: str | None
     environment: Mapping[str, str]
     """The runner's own, of which command tools see an allow-list."""
+    transport: httpx.AsyncBaseTransport | None = None
+    """What model and HTTP tools are reached through; None: the network."""
 
 
 async def run_attempt(*, assignment: Assignment, around: Surroundings) -> Ending:
@@ -176,8 +178,9 @@ class _Attempt:
             random=around.random,
             sleep=around.stop.sleep,
             on_retry=self._say_retry,
+            transport=around.transport,
         )
-        http = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=TOOL_CONNECT_SECONDS))
+        http = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=TOOL_CONNECT_SECONDS), transport=around.transport)
         task = self._assignment
         caller = Caller(namespace=task.namespace, name=task.name, uid=task.uid, attempt=task.attempt)
         toolbox = Toolbox(tools=self._spec.agent.tools, caller=caller, http=http, inherited=around.environment)

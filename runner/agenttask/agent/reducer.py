@@ -138,7 +138,7 @@ def _calls_asked(state: State, message: dict[str, Any], seq: int) -> State:
     sent: list[dict[str, Any]] = []
     taken = set(state.provider_ids)
     for index, asked in enumerate(message["tool_calls"]):
-        provider_id = _unused(asked.get("id"), taken=taken, instead=f"call_{seq}_{index}")
+        provider_id = _unused(asked.get("id"), taken=taken, instead=f"call_{state.step}_{index}")
         taken.add(provider_id)
         function = asked["function"]
         arguments, problem = _arguments(function.get("arguments"))

@@ -93,7 +93,7 @@ class Toolbox:
         arguments: dict[str, Any] = msgspec.json.decode(call.arguments)
         if tool.method in QUERY_METHODS:
             request = self._http.build_request(
-                tool.method, tool.url, params=_query(arguments), headers=headers, timeout=None
+                tool.method, tool.url, params=_query(tool.url, arguments), headers=headers, timeout=None
             )
         else:
             headers["content-type"] = "application/json"
@@ -148,9 +148,12 @@ def _cut(output: bytes, *, whole: int | None) -> str:
     return f"{text}\n[cut: the first {OUTPUT_BYTES}{of} bytes]"
 
 
-def _query(arguments: Mapping[str, Any]) -> httpx.QueryParams:
-    """Arguments as query parameters: a list repeats its name, what is no scalar becomes JSON, null is left out."""
-    pairs: list[tuple[str, str]] = []
+def _query(url: str, arguments: Mapping[str, Any]) -> httpx.QueryParams:
+    """The address's own query, and the arguments behind it.
+
+    A list repeats its name, what is no scalar becomes JSON, null is left out.
+    """
+    pairs = httpx.URL(url).params.multi_items()
     for name, value in arguments.items():
         for one in value if isinstance(value, list) else [value]:
             if one is not None:

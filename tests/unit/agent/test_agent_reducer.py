@@ -95,8 +95,8 @@ CONVERSATIONS = {
         events=(*START, asks(call(""), call("x"), call("x"), call(None)), *(returned(f"3.{i}") for i in range(4))),
         want=[
             ASKED,
-            asks(call("call_3_0"), call("x"), call("call_3_2"), call("call_3_3")).message,
-            *({"role": "tool", "tool_call_id": i, "content": "2"} for i in ("call_3_0", "x", "call_3_2", "call_3_3")),
+            asks(call("call_1_0"), call("x"), call("call_1_2"), call("call_1_3")).message,
+            *({"role": "tool", "tool_call_id": i, "content": "2"} for i in ("call_1_0", "x", "call_1_2", "call_1_3")),
         ],
     ),
     "an id of an earlier turn is replaced too": Conversation(
@@ -105,17 +105,17 @@ CONVERSATIONS = {
             ASKED,
             asks(call("x")).message,
             {"role": "tool", "tool_call_id": "x", "content": "2"},
-            asks(call("call_5_0")).message,
-            {"role": "tool", "tool_call_id": "call_5_0", "content": "2"},
+            asks(call("call_2_0")).message,
+            {"role": "tool", "tool_call_id": "call_2_0", "content": "2"},
         ],
     ),
     "a provider that uses our ids gets yet another": Conversation(
-        events=(*START, asks(call("call_3_1"), call("")), returned("3.0"), returned("3.1")),
+        events=(*START, asks(call("call_1_1"), call("")), returned("3.0"), returned("3.1")),
         want=[
             ASKED,
-            asks(call("call_3_1"), call("call_3_1_")).message,
-            {"role": "tool", "tool_call_id": "call_3_1", "content": "2"},
-            {"role": "tool", "tool_call_id": "call_3_1_", "content": "2"},
+            asks(call("call_1_1"), call("call_1_1_")).message,
+            {"role": "tool", "tool_call_id": "call_1_1", "content": "2"},
+            {"role": "tool", "tool_call_id": "call_1_1_", "content": "2"},
         ],
     ),
     "arguments that are no JSON object are not sent back, since some endpoints refuse the whole request": Conversation(

@@ -1,0 +1,187 @@
+"""A task of several steps, the world around it, and ways to disturb it; no network, no disk, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from agenttask.agent.stop import Stop
+from agenttask.clock import ManualClock
+from agenttask.contract import (
+    CONTRACT,
+    Agent,
+    Assignment,
+    Budget,
+    HttpTool,
+    Location,
+    Model,
+    RunnerStatus,
+    TaskSpec,
+    Tool,
+    log_prefix,
+)
+from agenttask.endings import Ending
+from agenttask.log import Holder
+from agenttask.run import Surroundings, run_attempt
+from agenttask.status_api import Answer
+from agenttask.store import Store
+from agenttask.store.memory import MemoryStore
+
+KEY = "sk-very-secret"
+PROMPT = "Add the numbers up."
+PREFIX = log_prefix(prefix="p", namespace="ns", name="task", uid="uid")
+
+Handler = Callable[[httpx.Request], Awaitable[httpx.Response | None]]
+
+
+class Killed(BaseException):
+    """The process is gone: nothing catches this."""
+
+
+@dataclass
+class World:
+    """The model and the tool as a task meets them, and everything they were asked.
+
+    The model asks for `turns - 1` tool calls, `width` at a time, and then names the sum of all results. Its replies
+    depend on the conversation alone, so a repeated call gets the same one.
+    """
+
+    turns: int = 4
+    width: int = 1
+    model_calls: list[bytes] = field(default_factory=list)
+    tool_calls: list[tuple[str, str]] = field(default_factory=list)
+    """Idempotency key and body of each tool request."""
+    before_model: Handler | None = None
+    """May answer in the model's stead, or raise."""
+    before_tool: Handler | None = None
+
+    async def handle(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host == "tool.test":
+            self.tool_calls.append((request.headers["idempotency-key"], request.content.decode()))
+            instead = await self.before_tool(request) if self.before_tool else None
+            return instead or httpx.Response(200, text=str(msgspec.json.decode(request.content)["n"]))
+        self.model_calls.append(request.content)
+        instead = await self.before_model(request) if self.before_model else None
+        return instead or httpx.Response(200, json=self._reply(msgspec.json.decode(request.content)))
+
+    def repeated_model_calls(self) -> int:
+        """How many requests were made more than once."""
+        return len(self.model_calls) - len(set(self.model_calls))
+
+    def repeated_tool_calls(self) -> int:
+        return len(self.tool_calls) - len(set(self.tool_calls))
+
+    def answer(self) -> str:
+        """What an undisturbed run says in the end."""
+        return f"The sum is {sum(range(self.width * (self.turns - 1)))}."
+
+    def _reply(self, request: dict[str, Any]) -> dict[str, Any]:
+        turn = sum(message["role"] == "assistant" for message in request["messages"])
+        usage = {"prompt_tokens": 100, "completion_tokens": 10}
+        if turn >= self.turns - 1:
+            results = [message["content"] for message in request["messages"] if message["role"] == "tool"]
+            message: dict[str, Any] = {"role": "assistant", "content": f"The sum is {sum(map(int, results))}."}
+            return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage, "model": "m"}
+        numbers = range(turn * self.width, (turn + 1) * self.width)
+        calls = [
+            {"id": f"call_{i}", "type": "function", "function": {"name": "echo", "arguments": f'{{"n": {n}}}'}}
+            for i, n in enumerate(numbers)
+        ]
+        message = {"role": "assistant", "content": None, "tool_calls": calls}
+        return {"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": usage, "model": "m"}
+
+
+class StatusBoard:
+    """Keeps what was reported; answers from a list, then with yes."""
+
+    def __init__(self) -> None:
+        self.reported: list[RunnerStatus] = []
+        self.answers: list[Answer] = []
+
+    async def apply(self, status: RunnerStatus) -> tuple[Answer, str]:
+        answer = self.answers.pop(0) if self.answers else Answer.ACCEPTED
+        if answer is Answer.ACCEPTED:
+            self.reported.append(status)
+        return answer, f"answered {answer.value}"
+
+    async def close(self) -> None:
+        return None
+
+
+@dataclass
+class Said:
+    """Lines, kept."""
+
+    lines: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def say(self, event: str, **facts: Any) -> None:
+        self.lines.append((event, facts))
+
+
+@dataclass
+class Attempts:
+    """Runs attempts of one task, one after the other or side by side, on one bucket."""
+
+    world: World = field(default_factory=World)
+    objects: dict[str, bytes] = field(default_factory=dict)
+    board: StatusBoard = field(default_factory=StatusBoard)
+    said: Said = field(default_factory=Said)
+    clock: ManualClock = field(default_factory=ManualClock)
+    prompt: str = PROMPT
+    system_prompt: str | None = None
+    tool: Tool = field(
+        default_factory=lambda: Tool(name="echo", recovery="Idempotent", http=HttpTool(url="http://tool.test/echo"))
+    )
+    steps: int = 50
+    recorded: tuple[str, int] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def assignment(self, *, number: int) -> Assignment:
+        return Assignment(
+            contract=CONTRACT,
+            namespace="ns",
+            name="task",
+            uid="uid",
+            attempt=number,
+            location=Location(type="filesystem", prefix="p"),
+            spec=TaskSpec(
+                prompt=self.prompt,
+                agent=Agent(
+                    system_prompt=self.system_prompt,
+                    model=Model(base_url="http://model.test/v1", name="m"),
+                    tools=(self.tool,),
+                ),
+                budget=Budget(steps=self.steps),
+            ),
+            recorded_key=self.recorded[0] if self.recorded else None,
+            recorded_seq=self.recorded[1] if self.recorded else None,
+        )
+
+    def stop(self, *, grace_seconds: float = 30) -> Stop:
+        return Stop(grace_seconds=grace_seconds, clock=self.clock)
+
+    async def run(self, number: int, *, store: Store | None = None, stop: Stop | None = None) -> Ending:
+        """One attempt in a pod of its own."""
+        around = Surroundings(
+            store=store or MemoryStore(self.objects),
+            holder=Holder(pod_uid=f"pod-{number}", process="p"),
+            clock=self.clock,
+            random=Random(1),
+            stop=stop or self.stop(),
+            lines=self.said,
+            status=self.board,
+            api_key=KEY,
+            environment=self.environment,
+            transport=httpx.MockTransport(self.world.handle),
+        )
+        return await run_attempt(assignment=self.assignment(number=number), around=around)
+
+
+@pytest.fixture
+def attempts() -> Attempts:
+    return Attempts()

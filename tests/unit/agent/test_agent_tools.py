@@ -1,0 +1,124 @@
+"""HTTP tools, and what the model is told when a call cannot run. Command tools are tested with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from agenttask.agent.state import Call
+from agenttask.agent.tools import OUTPUT_BYTES, Caller, Toolbox, ToolResult, idempotency_key
+from agenttask.contract import HttpTool, Tool
+
+CALLER = Caller(namespace="ns", name="task", uid="uid", attempt=1)
+
+
+def call(tool: str = "t", arguments: str = '{"a": 1}', *, problem: str | None = None, identity: str = "3.0") -> Call:
+    return Call(id=identity, provider_id="x", tool=tool, arguments=arguments, problem=problem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A tool and arguments, and the request they make."""
+
+    tool: HttpTool
+    arguments: str
+    url: str
+    body: str = ""
+
+
+REQUESTS = {
+    "a POST carries the arguments as they came": Request(
+        tool=HttpTool(url="http://tool.test/do?v=2"), arguments='{"b":1, "a":2.50}', url="http://tool.test/do?v=2",
+        body='{"b":1, "a":2.50}',
+    ),
+    "a GET carries them in the query, beside the address's own": Request(
+        tool=HttpTool(url="http://tool.test/do?v=2", method="GET"),
+        arguments='{"q": "a b&c", "n": 1, "yes": true, "none": null, "list": [1, "x"], "deep": {"k": [1]}}',
+        url="http://tool.test/do?v=2&q=a+b%26c&n=1&yes=true&list=1&list=x&deep=%7B%22k%22%3A%5B1%5D%7D",
+    ),
+    "a DELETE too": Request(
+        tool=HttpTool(url="http://tool.test/it", method="DELETE"), arguments='{"id": 7}', url="http://tool.test/it?id=7"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REQUESTS.values(), ids=REQUESTS.keys())
+async def test_request(case: Request) -> None:
+    seen: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, text="done")
+
+    result = await run(handle, call(arguments=case.arguments), http=case.tool)
+    assert result == ToolResult(text="done", ok=True)
+    (request,) = seen
+    assert (str(request.url), request.content.decode()) == (case.url, case.body)
+    assert request.headers["idempotency-key"] == idempotency_key(uid="uid", call=call(arguments=case.arguments))
+    assert "authorization" not in request.headers
+
+
+async def run(
+    handle: Callable[[httpx.Request], httpx.Response], one: Call, *, http: HttpTool | None = None, timeout: int = 60
+) -> ToolResult:
+    tool = Tool(name="t", recovery="Idempotent", http=http or HttpTool(url="http://tool.test"), timeout_seconds=timeout)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as client:
+        return await Toolbox(tools=[tool], caller=CALLER, http=client, inherited={}).run(one)
+
+
+def answers(status: int, *, text: str = "") -> Callable[[httpx.Request], httpx.Response]:
+    return lambda _: httpx.Response(status, text=text)
+
+
+def raises(error: Exception) -> Callable[[httpx.Request], httpx.Response]:
+    def handle(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    return handle
+
+
+RESULTS = {
+    "a tool the task does not have": (answers(200), call("other"), "error: there is no tool named other; the tools are: t"),
+    "arguments that were no JSON": (answers(200), call(problem="the arguments are not JSON"), "error: the arguments are not JSON"),
+    "a status that is no success": (answers(500, text="boom"), call(), "error: HTTP 500\nboom"),
+    "a redirect is not followed": (answers(302), call(), "error: HTTP 302"),
+    "no connection": (raises(httpx.ConnectError("refused")), call(), "error: ConnectError: refused"),
+    "an address that is none": (raises(httpx.UnsupportedProtocol("no scheme")), call(), "error: UnsupportedProtocol: no scheme"),
+    "an empty success": (answers(204), call(), "HTTP 204, no body"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("handle", "one", "want"), RESULTS.values(), ids=RESULTS.keys())
+async def test_result(handle: Callable[[httpx.Request], httpx.Response], one: Call, want: str) -> None:
+    assert await run(handle, one) == ToolResult(text=want, ok=not want.startswith("error"))
+
+
+async def test_a_long_result_is_cut_and_says_so() -> None:
+    result = await run(answers(200, text="x" * (OUTPUT_BYTES + 5)), call())
+    assert result.text == "x" * OUTPUT_BYTES + f"\n[cut: the first {OUTPUT_BYTES} bytes]"
+
+
+async def test_a_tool_that_takes_too_long_is_an_error_for_the_model() -> None:
+    async def hang(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    tool = Tool(name="t", recovery="Idempotent", http=HttpTool(url="http://tool.test"), timeout_seconds=0)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(hang)) as client:
+        result = await Toolbox(tools=[tool], caller=CALLER, http=client, inherited={}).run(call())
+    assert result == ToolResult(text="error: no result within 0 s", ok=False)
+
+
+def test_the_idempotency_key_is_the_call_s_own() -> None:
+    key = idempotency_key(uid="uid", call=call(arguments='{"a": 1, "b": 2}'))
+    assert key == idempotency_key(uid="uid", call=call(arguments='{"b":2,"a":1}'))
+    others = [
+        idempotency_key(uid="other", call=call(arguments='{"a": 1, "b": 2}')),
+        idempotency_key(uid="uid", call=call(arguments='{"a": 1, "b": 3}')),
+        idempotency_key(uid="uid", call=call("u", '{"a": 1, "b": 2}')),
+        idempotency_key(uid="uid", call=call(arguments='{"a": 1, "b": 2}', identity="3.1")),
+    ]
+    assert len({key, *others}) == 5

@@ -1,0 +1,447 @@
+"""Whole attempts: what ends them, what the next one finds, and how little is done twice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import httpx
+import msgspec
+import pytest
+from agenttask.contract import Exit, HttpTool, Outcome, Tool
+from agenttask.journal import restore
+from agenttask.log import Kind, Patience, read
+from agenttask.status_api import Answer
+from agenttask.store.faults import Call, Fault, FaultyStore
+from agenttask.store.memory import MemoryStore
+
+from tests.unit.agent.conftest import KEY, PREFIX, Attempts, Handler, Killed, World
+
+if TYPE_CHECKING:
+    from agenttask.agent.state import State
+    from agenttask.log import Record
+
+CLAIM_CALLS = 4
+"""list, put, put again, list."""
+
+
+async def records(attempts: Attempts) -> tuple[Record, ...]:
+    return await read(store=MemoryStore(attempts.objects), prefix=PREFIX, clock=attempts.clock, patience=Patience())
+
+
+async def state(attempts: Attempts) -> State:
+    return restore(await records(attempts))
+
+
+def newest(attempts: Attempts) -> dict[str, object]:
+    """The newest status, as sent."""
+    status: dict[str, object] = msgspec.json.decode(msgspec.json.encode(attempts.board.reported[-1]))
+    return status
+
+
+async def test_an_undisturbed_run_completes_with_the_expected_number_of_model_calls(attempts: Attempts) -> None:
+    ending = await attempts.run(1)
+    assert (ending.exit, ending.outcome, ending.answer) == (Exit.FINAL, Outcome.COMPLETED, "The sum is 3.")
+    assert len(attempts.world.model_calls) == attempts.world.turns
+    kinds = [record.kind for record in await records(attempts)]
+    # claim, started, three times reply and result, the last reply, the final record
+    assert kinds == [Kind.CLAIM, *[Kind.EVENTS] * 8, Kind.FINAL]
+
+
+async def test_status_says_where_the_run_stands(attempts: Attempts) -> None:
+    ending = await attempts.run(1)
+    status = newest(attempts)
+    assert status["progress"] == {
+        "step": 4,
+        "maxSteps": 50,
+        "display": "4/50",
+        "message": "answered after 4 steps",
+    }
+    assert status["usage"] == {
+        "modelCalls": 4,
+        "repeatedModelCalls": 0,
+        "toolCalls": 3,
+        "promptTokens": 400,
+        "completionTokens": 40,
+        "attempts": [{"attempt": 1, "modelCalls": 4, "repeatedModelCalls": 0}],
+    }
+    assert ending.head is not None
+    assert status["result"] == {"answer": "The sum is 3.", "key": ending.head.key}
+    checkpoint = status["checkpoint"]
+    assert isinstance(checkpoint, dict)
+    assert checkpoint["key"] == f"{PREFIX}/log/000000000010"
+    assert "resumedFrom" not in checkpoint
+
+
+async def test_status_names_the_record_an_attempt_went_on_from(attempts: Attempts) -> None:
+    attempts.world.before_model = at_call(2, kill)
+    with pytest.raises(Killed):
+        await attempts.run(1)
+    attempts.world.before_model = None
+    await attempts.run(2)
+    checkpoint = newest(attempts)["checkpoint"]
+    assert isinstance(checkpoint, dict)
+    assert checkpoint["resumedFrom"] == f"{PREFIX}/log/000000000004"
+
+
+async def kill(_: httpx.Request) -> httpx.Response | None:
+    raise Killed
+
+
+def at_call(number: int, then: Handler) -> Handler:
+    """A handler that acts at one call and lets the others pass."""
+    seen = 0
+
+    async def handle(request: httpx.Request) -> httpx.Response | None:
+        nonlocal seen
+        seen += 1
+        return await then(request) if seen == number else None
+
+    return handle
+
+
+@pytest.mark.parametrize("width", [1, 3])
+async def test_killed_at_any_store_call_it_resumes_and_repeats_at_most_the_call_in_flight(width: int) -> None:
+    calls = await _store_calls(width)
+    assert calls > CLAIM_CALLS + 6
+    for number in range(1, calls + 1):
+        for after in (False, True):
+            attempts = Attempts(world=World(width=width))
+            with pytest.raises(Killed):
+                await attempts.run(1, store=_killing(attempts, number=number, after=after))
+            ending = await attempts.run(2)
+            where = f"killed {'after' if after else 'before'} store call {number}"
+            assert (ending.exit, ending.answer) == (Exit.FINAL, attempts.world.answer()), where
+            assert attempts.world.repeated_model_calls() <= 1, where
+            assert attempts.world.repeated_tool_calls() <= width, where
+            reported = (await state(attempts)).repeated_model_calls
+            assert attempts.world.repeated_model_calls() <= reported <= 1, where
+
+
+async def _store_calls(width: int) -> int:
+    attempts = Attempts(world=World(width=width))
+    store = _killing(attempts, number=0, after=False)
+    await attempts.run(1, store=store)
+    return store.calls
+
+
+def _killing(attempts: Attempts, *, number: int, after: bool) -> FaultyStore:
+    async def before(call: Call) -> Fault:
+        if call.number >= number > 0 and not after:
+            raise Killed
+        return Fault.NONE
+
+    async def behind(call: Call) -> None:
+        if call.number >= number > 0 and after:
+            raise Killed
+
+    return FaultyStore(MemoryStore(attempts.objects), before=before, after=behind)
+
+
+@pytest.mark.parametrize("number", range(1, 5))
+async def test_killed_at_any_model_call_it_resumes_and_repeats_that_call_alone(number: int) -> None:
+    attempts = Attempts()
+    attempts.world.before_model = at_call(number, kill)
+    with pytest.raises(Killed):
+        await attempts.run(1)
+    ending = await attempts.run(2)
+    assert ending.answer == attempts.world.answer()
+    assert attempts.world.repeated_model_calls() == 1
+    assert (await state(attempts)).repeated_model_calls == 1
+
+
+@pytest.mark.parametrize("number", range(1, 10))
+async def test_killed_at_any_tool_call_it_repeats_no_model_call_and_no_tool_call_it_had_a_result_of(
+    number: int,
+) -> None:
+    attempts = Attempts(world=World(width=3))
+    attempts.world.before_tool = at_call(number, kill)
+    with pytest.raises(Killed):
+        await attempts.run(1)
+    ending = await attempts.run(2)
+    assert ending.answer == attempts.world.answer()
+    assert attempts.world.repeated_model_calls() == 0
+    assert (await state(attempts)).repeated_model_calls == 0
+
+
+async def test_a_resumed_run_sends_the_very_bytes_an_undisturbed_one_sends() -> None:
+    undisturbed, disturbed = Attempts(world=World(width=2)), Attempts(world=World(width=2))
+    await undisturbed.run(1)
+    for number in range(1, 4):
+        disturbed.world.before_tool = at_call(2, kill)
+        with pytest.raises(Killed):
+            await disturbed.run(number)
+    disturbed.world.before_tool = None
+    await disturbed.run(4)
+    assert disturbed.world.model_calls == undisturbed.world.model_calls
+
+
+async def test_a_call_has_the_same_idempotency_key_in_every_attempt_and_no_other_has_it(attempts: Attempts) -> None:
+    attempts.world.before_tool = at_call(2, kill)
+    with pytest.raises(Killed):
+        await attempts.run(1)
+    await attempts.run(2)
+    assert len(attempts.world.tool_calls) == 4
+    assert len(set(attempts.world.tool_calls)) == len({key for key, _ in attempts.world.tool_calls}) == 3
+
+
+async def test_a_newer_attempt_fences_an_older_one_at_its_next_append(attempts: Attempts) -> None:
+    async def overtaken(_: httpx.Request) -> None:
+        attempts.world.before_model = None
+        await attempts.run(2)
+
+    attempts.world.before_model = at_call(3, overtaken)
+    ending = await attempts.run(1)
+    assert (ending.exit, ending.outcome, ending.newest_attempt) == (Exit.FENCED, Outcome.FENCED, 2)
+    log = await records(attempts)
+    claim = next(record.seq for record in log if record.attempt == 2)
+    assert {record.attempt for record in log if record.seq > claim} == {2}
+    assert log[-1].kind is Kind.FINAL
+
+
+async def test_a_run_that_is_over_is_reported_again_without_a_model_call(attempts: Attempts) -> None:
+    await attempts.run(1)
+    again = await attempts.run(2)
+    assert (again.exit, again.outcome, again.answer) == (Exit.FINAL, Outcome.COMPLETED, "The sum is 3.")
+    assert len(attempts.world.model_calls) == 4
+    assert len(await records(attempts)) == 10
+    assert attempts.board.reported[-1] == attempts.board.reported[-2]
+
+
+async def test_the_budget_s_steps_bound_the_run(attempts: Attempts) -> None:
+    attempts.steps = 2
+    ending = await attempts.run(1)
+    assert (ending.exit, ending.outcome, ending.reason) == (Exit.FINAL, Outcome.FAILED, "BudgetExhausted")
+    assert len(attempts.world.model_calls) == 2
+    assert "2 steps" in ending.message
+
+
+async def test_replies_that_are_cut_off_again_and_again_end_the_run(attempts: Attempts) -> None:
+    async def cut(_: httpx.Request) -> httpx.Response:
+        message = {"role": "assistant", "content": "and so on"}
+        return httpx.Response(200, json={"choices": [{"message": message, "finish_reason": "length"}]})
+
+    attempts.world.before_model = cut
+    ending = await attempts.run(1)
+    assert (ending.outcome, ending.reason) == (Outcome.FAILED, "ModelRefused")
+    assert len(attempts.world.model_calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(401, "ModelDenied"), (404, "ModelNotFound"), (402, "ModelQuotaExhausted"), (503, "ModelUnavailable")],
+)
+async def test_a_model_that_needs_someone_stalls_the_attempt_and_the_next_goes_on(
+    attempts: Attempts, status: int, reason: str
+) -> None:
+    async def refuse(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status)
+
+    attempts.world.turns = 2
+    attempts.world.before_model = refuse
+    stalled = await attempts.run(1)
+    assert (stalled.exit, stalled.outcome, stalled.reason) == (Exit.STALLED, Outcome.STALLED, reason)
+    before = (await records(attempts))[-1].progress_digest
+    again = await attempts.run(2)
+    assert again.reason == reason
+    assert (await records(attempts))[-1].progress_digest == before
+    attempts.world.before_model = None
+    ending = await attempts.run(3)
+    assert ending.outcome is Outcome.COMPLETED
+    assert (await state(attempts)).repeated_model_calls == 0
+
+
+async def test_a_request_the_model_calls_bad_fails_the_run(attempts: Attempts) -> None:
+    async def refuse(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(400, json={"error": {"message": "too long"}})
+
+    attempts.world.before_model = refuse
+    ending = await attempts.run(1)
+    assert (ending.exit, ending.outcome, ending.reason) == (Exit.FINAL, Outcome.FAILED, "ModelRefused")
+    assert ending.message.endswith("HTTP 400: too long")
+
+
+async def test_a_store_that_does_not_answer_ends_the_attempt_unavailable(attempts: Attempts) -> None:
+    async def lose(call: Call) -> Fault:
+        return Fault.LOST_REQUEST if call.number > 8 else Fault.NONE
+
+    ending = await attempts.run(1, store=FaultyStore(MemoryStore(attempts.objects), before=lose))
+    assert (ending.exit, ending.outcome, ending.reason) == (Exit.UNAVAILABLE, Outcome.UNAVAILABLE, "StoreUnavailable")
+    assert ending.head is not None
+    assert (await attempts.run(2)).answer == attempts.world.answer()
+    assert attempts.world.repeated_model_calls() <= 1
+
+
+async def test_a_recorded_checkpoint_the_store_does_not_hold_is_lost_and_nothing_is_started(
+    attempts: Attempts,
+) -> None:
+    attempts.recorded = (f"{PREFIX}/log/000000000007", 7)
+    ending = await attempts.run(1)
+    assert (ending.exit, ending.reason) == (Exit.STALLED, "CheckpointLost")
+    assert attempts.world.model_calls == []
+    assert attempts.board.reported == []
+
+
+async def test_another_prompt_than_the_recorded_one_is_refused(attempts: Attempts) -> None:
+    attempts.world.before_model = at_call(2, kill)
+    with pytest.raises(Killed):
+        await attempts.run(1)
+    attempts.prompt = "Something else."
+    ending = await attempts.run(2)
+    assert (ending.exit, ending.reason) == (Exit.STALLED, "SpecInvalid")
+
+
+async def test_edited_tools_are_an_event_and_reach_the_next_request(attempts: Attempts) -> None:
+    attempts.world.before_model = at_call(2, kill)
+    with pytest.raises(Killed):
+        await attempts.run(1)
+    attempts.world.before_model = None
+    attempts.tool = Tool(
+        name="echo", recovery="Idempotent", description="new", http=HttpTool(url="http://tool.test/echo")
+    )
+    await attempts.run(2)
+    schemas = [msgspec.json.decode(call)["tools"][0]["function"]["description"] for call in attempts.world.model_calls]
+    assert schemas == ["", "", "new", "new", "new"]
+    types = [event.get("type") for record in await records(attempts) for event in record.events]
+    assert types.count("reconfigured") == 1
+
+
+SPECS = {
+    "a tool of no kind": Tool(name="echo", recovery="Idempotent"),
+    "a tool of two kinds": Tool(
+        name="echo", recovery="Idempotent", http=HttpTool(url="http://tool.test"), command=("true",)
+    ),
+}
+
+
+@pytest.mark.parametrize("tool", SPECS.values(), ids=SPECS.keys())
+async def test_a_spec_the_runner_cannot_do_stalls_before_anything_is_written(attempts: Attempts, tool: Tool) -> None:
+    attempts.tool = tool
+    ending = await attempts.run(1)
+    assert (ending.exit, ending.reason) == (Exit.STALLED, "SpecInvalid")
+    assert attempts.objects == {}
+
+
+async def test_told_to_stop_it_finishes_the_call_in_flight_and_the_next_attempt_repeats_none(
+    attempts: Attempts,
+) -> None:
+    stop = attempts.stop()
+
+    async def told(_: httpx.Request) -> None:
+        stop.request()
+
+    attempts.world.before_model = at_call(2, told)
+    ending = await attempts.run(1, stop=stop)
+    assert (ending.exit, ending.outcome) == (Exit.STOPPED, Outcome.STOPPED)
+    assert (await state(attempts)).step == 2
+    assert len(attempts.world.tool_calls) == 1
+    assert newest(attempts)["progress"] == {
+        "step": 2,
+        "maxSteps": 50,
+        "display": "2/50",
+        "message": "stopped; to be resumed",
+    }
+    assert (await attempts.run(2)).answer == attempts.world.answer()
+    assert attempts.world.repeated_model_calls() == 0
+    assert (await state(attempts)).repeated_model_calls == 0
+
+
+async def test_a_call_that_outlasts_the_grace_is_given_up_and_counted_as_repeated(attempts: Attempts) -> None:
+    stop = attempts.stop(grace_seconds=6)
+
+    async def hang(_: httpx.Request) -> None:
+        stop.request()
+        await asyncio.Event().wait()
+
+    attempts.world.before_model = at_call(2, hang)
+    ending = await attempts.run(1, stop=stop)
+    assert ending.exit == Exit.STOPPED
+    await attempts.run(2)
+    assert attempts.world.repeated_model_calls() == 1
+    assert (await state(attempts)).repeated_model_calls == 1
+
+
+async def test_told_to_stop_while_tools_run_it_keeps_their_results(attempts: Attempts) -> None:
+    attempts.world.width = 3
+    stop = attempts.stop()
+
+    async def told(_: httpx.Request) -> None:
+        stop.request()
+
+    attempts.world.before_tool = at_call(1, told)
+    await attempts.run(1, stop=stop)
+    done = len(attempts.world.tool_calls)
+    await attempts.run(2)
+    assert attempts.world.repeated_tool_calls() == 0
+    assert done >= 1
+
+
+async def test_told_to_stop_before_the_claim_nothing_is_claimed(attempts: Attempts) -> None:
+    stop = attempts.stop()
+    stop.request()
+    assert (await attempts.run(1, stop=stop)).exit == Exit.STOPPED
+    assert attempts.objects == {}
+
+
+async def test_the_last_status_write_is_waited_for(attempts: Attempts) -> None:
+    attempts.board.answers = [Answer.UNREACHABLE] * 50
+    ending = await attempts.run(1)
+    assert ending.exit == Exit.FINAL
+    assert newest(attempts)["result"]
+
+
+async def test_told_to_stop_while_the_api_server_is_away_it_is_not_finished(attempts: Attempts) -> None:
+    stop = attempts.stop()
+    attempts.board.answers = [Answer.UNREACHABLE] * 1000
+
+    async def told(_: httpx.Request) -> None:
+        stop.request()
+
+    attempts.world.before_model = at_call(4, told)
+    assert (await attempts.run(1, stop=stop)).exit == Exit.STOPPED
+    assert (await records(attempts))[-1].kind is Kind.FINAL
+    attempts.board.answers = []
+    assert (await attempts.run(2)).exit == Exit.FINAL
+    assert len(attempts.world.model_calls) == 4
+
+
+async def test_a_task_that_is_gone_for_a_minute_needs_no_last_write(attempts: Attempts) -> None:
+    attempts.board.answers = [Answer.GONE] * 1000
+    ending = await attempts.run(1)
+    assert ending.exit == Exit.FINAL
+    assert attempts.clock.monotonic() >= 60
+    assert attempts.board.reported == []
+
+
+async def test_a_refused_status_write_is_never_taken_for_fencing(attempts: Attempts) -> None:
+    attempts.board.answers = [Answer.REFUSED] * 3 + [Answer.GONE] * 3
+    assert (await attempts.run(1)).exit == Exit.FINAL
+    assert newest(attempts)["result"]
+
+
+async def test_a_defect_is_an_internal_error(attempts: Attempts) -> None:
+    async def broken(_: httpx.Request) -> None:
+        raise RuntimeError("oops")
+
+    attempts.world.before_model = broken
+    ending = await attempts.run(1)
+    assert (ending.exit, ending.outcome, ending.message) == (Exit.INTERNAL, Outcome.INTERNAL, "RuntimeError: oops")
+    assert any(event == "defect" for event, _ in attempts.said.lines)
+
+
+async def test_lines_say_what_happens_without_contents_and_keys(attempts: Attempts) -> None:
+    async def refuse(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(503, text=f"no {KEY}")
+
+    attempts.world.before_model = at_call(1, refuse)
+    await attempts.run(1)
+    names = [event for event, _ in attempts.said.lines]
+    assert names == [
+        "claimed", "started", "retry", *["reply", "tool"] * 3, "reply", "ended", "exit",
+    ]  # fmt: skip
+    everything = str(attempts.said.lines) + str(attempts.board.reported)
+    assert KEY not in everything
+    assert "Add the numbers" not in everything
+    assert all(KEY.encode() not in body for body in attempts.objects.values())
+    reply = next(facts for event, facts in attempts.said.lines if event == "reply")
+    assert (reply["step"], reply["calls"], reply["promptTokens"], reply["failedTries"]) == (1, ["echo"], 100, 1)
