@@ -17,7 +17,9 @@ from agenttask.errors import Absent, Denied, Exists, Misconfigured, NotFound, St
 from agenttask.store.base import Entry
 
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_UNFIT = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
+_UNFIT = frozenset(
+    {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+)
 
 
 class FilesystemStore:

@@ -1,0 +1,63 @@
+"""A writing process killed at every store call, and between any two file operations: what was acknowledged stands.
+
+The processes are forked from a server that has everything imported, so that a hundred of them take seconds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+from agenttask.clock import SystemClock
+from agenttask.log import Kind, Patience, read
+from agenttask.store.filesystem import FilesystemStore
+
+from tests.api.store.killed_writer import PREFIX, STEPS, Place, Writer, steps_of
+
+
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    """Where writers come from."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.api.store.killed_writer"])
+    return context
+
+
+def run(processes: ForkServerContext, writer: Writer) -> int:
+    """Let a writer live; its exit code."""
+    process = processes.Process(target=writer.run)
+    process.start()
+    process.join(timeout=30)
+    assert process.exitcode is not None, "the writer hangs"
+    return process.exitcode
+
+
+@pytest.mark.parametrize("when", ["before", "after", "file operation"])
+async def test_a_writer_killed_at_any_store_call_loses_nothing_it_had_acknowledged(
+    processes: ForkServerContext, tmp_path: Path, when: str
+) -> None:
+    number, killed = 0, True
+    while killed:
+        number += 1
+        root, acknowledged = tmp_path / f"{number}" / "store", tmp_path / f"{number}" / "acknowledged"
+        root.mkdir(parents=True)
+        acknowledged.touch()
+        dies = Place(when=when, number=number)
+        code = run(processes, Writer(root=root, attempt=1, acknowledged=acknowledged, dies=dies))
+        killed = code == -signal.SIGKILL
+        assert killed or code == 0
+        promised = [int(line) for line in acknowledged.read_text().split()]
+
+        store = FilesystemStore(root=root)
+        records = await read(store=store, prefix=PREFIX, clock=SystemClock(), patience=Patience())
+        assert steps_of(records)[: len(promised)] == promised
+        assert len(steps_of(records)) <= len(promised) + 1, "at most the record in flight is there besides"
+
+        assert run(processes, Writer(root=root, attempt=2, acknowledged=acknowledged, dies=None)) == 0
+        records = await read(store=store, prefix=PREFIX, clock=SystemClock(), patience=Patience())
+        assert steps_of(records) == list(range(1, STEPS + 1)), "as in an undisturbed run"
+        assert records[-1].kind is Kind.FINAL
+    assert number > 2 * STEPS, "the writer was killed at every place it has"
