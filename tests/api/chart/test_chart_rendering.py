@@ -1,0 +1,220 @@
+"""What the packaged chart makes of values, and which it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from agenttask_operator import settings
+
+from tests.api.chart.charts import CHART, ROOT, Helm, HelmError, Object, only
+from tests.api.client import Client
+
+RUNNER: Final = {"image": "registry.example.com/agenttask-runner:0.1.0", "imagePullPolicy": "IfNotPresent"}
+ELECTION: Final = {"enabled": True, "leaseName": "agenttask-operator"}
+MODEL: Final = {"model.baseURL": "https://api.example.com/v1", "model.name": "small"}
+
+CONFIGURATIONS: Final[dict[str, tuple[Object, Object]]] = {
+    "nothing but images": ({}, {}),
+    "a model and its key": (
+        {**MODEL, "model.apiKeySecretRef.name": "agenttask-model"},
+        {
+            "model": {
+                "baseURL": "https://api.example.com/v1",
+                "name": "small",
+                "apiKeySecretRef": {"name": "agenttask-model", "key": "api-key"},
+            }
+        },
+    ),
+    "a model without a key": (MODEL, {"model": {"baseURL": "https://api.example.com/v1", "name": "small"}}),
+    "a bucket of AWS, opened by the pod's own identity": (
+        {"store.s3.bucket": "agents"},
+        {"store": {"s3": {"bucket": "agents"}}},
+    ),
+    "a bucket elsewhere": (
+        {
+            "store.s3.bucket": "agents",
+            "store.s3.prefix": "prod",
+            "store.s3.endpoint": "https://s3.example.com",
+            "store.s3.region": "eu-west-1",
+            "store.s3.credentialsSecretRef.name": "agenttask-s3",
+        },
+        {
+            "store": {
+                "s3": {
+                    "bucket": "agents",
+                    "prefix": "prod",
+                    "endpoint": "https://s3.example.com",
+                    "region": "eu-west-1",
+                    "credentialsSecretRef": {"name": "agenttask-s3"},
+                }
+            }
+        },
+    ),
+    "the development store": (
+        {"devStore.enabled": True},
+        {
+            "store": {
+                "s3": {
+                    "bucket": "agenttask",
+                    "endpoint": "http://agenttask-devstore.agenttask-system.svc:7070",
+                    "region": "us-east-1",
+                    "credentialsSecretRef": {"name": "agenttask-devstore"},
+                }
+            }
+        },
+    ),
+    "a private runner image": (
+        {"image.runner.tag": "dev", "image.runner.pullPolicy": "Never", "image.runner.pullSecrets": [{"name": "pull"}]},
+        {
+            "runner": {
+                "image": "registry.example.com/agenttask-runner:dev",
+                "imagePullPolicy": "Never",
+                "imagePullSecrets": [{"name": "pull"}],
+            }
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", CONFIGURATIONS)
+def test_the_operator_reads_exactly_what_the_values_say(helm: Helm, chart: Path, tmp_path: Path, sentence: str) -> None:
+    values, want = CONFIGURATIONS[sentence]
+    text = only(helm.render(chart, **values), "ConfigMap")["data"]["config.yaml"]
+    assert yaml.safe_load(text) == {"runner": RUNNER, "leaderElection": ELECTION, **want}
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    settings.load(file)
+
+
+REFUSALS: Final[dict[str, tuple[Object, str]]] = {
+    "no operator image": ({"image.operator.repository": ""}, "make images REGISTRY=… TAG=… PLATFORMS=…"),
+    "no runner image": ({"image.runner.repository": ""}, "make images REGISTRY=… TAG=… PLATFORMS=…"),
+    "no image for the development store": (
+        {"devStore.enabled": True, "image.devStore.repository": ""},
+        "make images REGISTRY=… TAG=… PLATFORMS=…",
+    ),
+    "half a model": ({"model.name": "small"}, "model is taken whole or not at all"),
+    "a key for no model": ({"model.apiKeySecretRef.name": "keys"}, "model is taken whole or not at all"),
+    "a store without its bucket": ({"store.s3.prefix": "prod"}, "store is taken whole or not at all"),
+    "two default stores": ({"devStore.enabled": True, "store.s3.bucket": "agents"}, "set either it or store.s3"),
+    "a misspelt value": ({"replica": 1}, "replica"),
+    "a misspelt value inside a block": ({"store.s3.buckt": "agents"}, "buckt"),
+    "a replica count in words": ({"replicas": "two"}, "replicas"),
+    "an unknown pull policy": ({"image.runner.pullPolicy": "Sometimes"}, "pullPolicy"),
+    "an address without a scheme": ({**MODEL, "model.baseURL": "api.example.com"}, "baseURL"),
+    "a key inside an address": ({**MODEL, "model.baseURL": "https://u:secret@example.com/v1"}, "baseURL"),
+    "a prefix that leaves its bucket": ({"store.s3.bucket": "agents", "store.s3.prefix": "../x"}, "prefix"),
+}
+
+
+@pytest.mark.parametrize("sentence", REFUSALS)
+def test_values_that_cannot_work_are_refused_with_a_sentence(helm: Helm, chart: Path, sentence: str) -> None:
+    values, says = REFUSALS[sentence]
+    with pytest.raises(HelmError) as refused:
+        helm.render(chart, **values)
+    assert says in str(refused.value)
+
+
+def test_a_changed_configuration_rolls_the_operator(helm: Helm, chart: Path) -> None:
+    before, same, after = (
+        only(helm.render(chart, **values), "Deployment")["spec"]["template"]
+        for values in ({}, {"replicas": 3}, {"store.s3.bucket": "agents"})
+    )
+    assert before == same
+    assert before != after
+
+
+def test_the_packaged_crd_is_the_one_of_the_api(helm: Helm, chart: Path) -> None:
+    crd = only(helm.render(chart), "CustomResourceDefinition")
+    source = yaml.safe_load((ROOT / "crds/agenttask.yaml").read_text())
+    assert crd["spec"] == source["spec"]
+    assert crd["metadata"]["name"] == source["metadata"]["name"]
+    assert (CHART / "files/agenttask.yaml").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("enabled", "keep", "want"),
+    [(True, True, [{"helm.sh/resource-policy": "keep"}]), (True, False, [None]), (False, True, [])],
+)
+def test_the_crd_is_installed_and_kept_as_the_values_say(
+    helm: Helm, chart: Path, *, enabled: bool, keep: bool, want: list[Any]
+) -> None:
+    objects = helm.render(chart, **{"crds.enabled": enabled, "crds.keep": keep})
+    crds = [one for one in objects if one["kind"] == "CustomResourceDefinition"]
+    assert [crd["metadata"].get("annotations") for crd in crds] == want
+
+
+def test_the_server_takes_every_object(helm: Helm, chart: Path) -> None:
+    assert helm.kubeconfig is not None
+    admin = Client.from_kubeconfig(helm.kubeconfig)
+    for one in helm.render(chart, **{"devStore.enabled": True, **MODEL}):
+        if one["kind"] not in {"Deployment", "Service", "ConfigMap", "Secret", "ServiceAccount"}:
+            continue  # the rest is installed by other tests
+        prefix = "/apis/apps/v1" if one["kind"] == "Deployment" else "/api/v1"
+        path = f"{prefix}/namespaces/default/{one['kind'].lower()}s"
+        body = {
+            **one,
+            "metadata": {**one["metadata"], "namespace": "default", "name": f"try-{one['metadata']['name']}"},
+        }
+        answer = admin.send("POST", path, body=body, dryRun="All", fieldValidation="Strict")
+        assert answer.accepted, answer.message
+
+
+def test_every_pod_passes_pod_security_restricted(helm: Helm, chart: Path, namespace: str) -> None:
+    assert helm.kubeconfig is not None
+    admin = Client.from_kubeconfig(helm.kubeconfig)
+    labels = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    admin.must("PATCH", f"/api/v1/namespaces/{namespace}", body=labels, content_type="application/merge-patch+json")
+    deployments = [one for one in helm.render(chart, **{"devStore.enabled": True}) if one["kind"] == "Deployment"]
+    admin.must(
+        "POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", body={"metadata": {"name": "agenttask-operator"}}
+    )
+    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+    for account in ("agenttask-operator", "store"):
+        admin.must("POST", accounts, body={"metadata": {"name": account}})
+    for one in deployments:
+        pod = {"metadata": {"name": one["metadata"]["name"]}, "spec": one["spec"]["template"]["spec"]}
+        pod["spec"].setdefault("serviceAccountName", "store")
+        path = f"/api/v1/namespaces/{namespace}/pods"
+        answer = admin.send("POST", path, body=pod, dryRun="All", fieldValidation="Strict")
+        assert answer.accepted, answer.message
+        for container in pod["spec"]["containers"] + pod["spec"].get("initContainers", []):
+            assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert len(deployments) == 2
+
+
+def test_the_development_store_says_that_it_is_temporary(helm: Helm, chart: Path) -> None:
+    store = only(helm.render(chart, **{"devStore.enabled": True}), "Deployment", name="agenttask-devstore")
+    assert store["metadata"]["annotations"]["kubernetes.io/description"].startswith("TEMPORARY")
+    assert {"name": "data", "emptyDir": {"sizeLimit": "1Gi"}} in store["spec"]["template"]["spec"]["volumes"]
+
+
+def leaves(values: Any, at: str = "") -> list[str]:
+    """Dotted paths of all values; an empty or free-form block is one."""
+    if not isinstance(values, dict) or not values or at in FREE_FORM:
+        return [at]
+    return [leaf for key, value in values.items() for leaf in leaves(value, f"{at}.{key}".lstrip("."))]
+
+
+FREE_FORM: Final = {"resources", "devStore.resources"}
+
+
+def test_every_value_is_documented_and_in_the_schema() -> None:
+    text = (CHART / "values.yaml").read_text()
+    documented, lines = set(), text.splitlines()
+    for number, line in enumerate(lines):
+        if line.strip().startswith("# -- "):
+            documented.add(lines[number + 1].strip().split(":")[0])
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    for path in leaves(yaml.safe_load(text)):
+        node = schema
+        for key in path.split("."):
+            node = node["properties"][key]
+            if "$ref" in node:
+                node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+        assert path.rsplit(".", 1)[-1] in documented, path
+    assert text.count("# -- ") == len(leaves(yaml.safe_load(text)))
