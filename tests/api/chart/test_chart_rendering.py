@@ -170,9 +170,6 @@ def test_every_pod_passes_pod_security_restricted(helm: Helm, chart: Path, names
     labels = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     admin.must("PATCH", f"/api/v1/namespaces/{namespace}", body=labels, content_type="application/merge-patch+json")
     deployments = [one for one in helm.render(chart, **{"devStore.enabled": True}) if one["kind"] == "Deployment"]
-    admin.must(
-        "POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", body={"metadata": {"name": "agenttask-operator"}}
-    )
     accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
     for account in ("agenttask-operator", "store"):
         admin.must("POST", accounts, body={"metadata": {"name": account}})
