@@ -1,0 +1,207 @@
+"""Small builders with good defaults: a task called `triage`, its pods, the operator's settings, a clock that stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from agenttask import contract
+from agenttask_operator import pods
+from agenttask_operator.fold import Refusal, Snapshot
+from agenttask_operator.observed import Attempt, Counts, Outcome, Pod, Retry, Status, Task, read_pod, read_task
+from agenttask_operator.settings import Settings
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+UID = "11111111-aaaa-4aaa-8aaa-111111111111"
+
+SETTINGS = msgspec.convert(
+    {
+        "runner": {"image": "registry.example/runner:1"},
+        "model": {"baseURL": "https://model.example/v1", "name": "small", "apiKeySecretRef": {"name": "model-key"}},
+        "store": {"s3": {"bucket": "default-bucket", "credentialsSecretRef": {"name": "store-key"}}},
+    },
+    Settings,
+)
+BARE = msgspec.convert({"runner": {"image": "registry.example/runner:1"}}, Settings)
+
+LOCATION = contract.Location(type="s3", bucket="default-bucket", credentials_secret="store-key")
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def ahead(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def wire(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")
+
+
+def task(
+    *,
+    spec: Mapping[str, Any] | None = None,
+    status: Status | None = None,
+    checkpoint: contract.CheckpointStatus | None = None,
+    generation: int = 1,
+    deleted: datetime | None = None,
+) -> Task:
+    meta: dict[str, Any] = {
+        "name": "triage",
+        "namespace": "agents",
+        "uid": UID,
+        "generation": generation,
+        "resourceVersion": "7",
+    }
+    if deleted is not None:
+        meta["deletionTimestamp"] = wire(deleted)
+    raw: dict[str, Any] = {"metadata": meta, "spec": {"prompt": "Summarise.", **(spec or {})}}
+    if status is not None:
+        raw["status"] = msgspec.to_builtins(status)
+    if checkpoint is not None:
+        raw.setdefault("status", {})["checkpoint"] = msgspec.to_builtins(checkpoint)
+    return read_task(raw)
+
+
+def checkpoint(
+    *, attempt: int = 1, step: int = 3, seq: int = 9, resumed_from: str | None = None
+) -> contract.CheckpointStatus:
+    return contract.CheckpointStatus(
+        key=f"agents/triage/{UID}/log/{seq:012d}",
+        id=f"{seq}-abc",
+        seq=seq,
+        step=step,
+        attempt=attempt,
+        digest="d",
+        progress_digest=f"progress-{step}",
+        time=wire(NOW),
+        size_bytes=100,
+        resumed_from=resumed_from,
+    )
+
+
+def entry(
+    attempt: int = 1, *, outcome: Outcome | None = None, reason: str = "", message: str = "", **more: Any
+) -> Attempt:
+    """An entry of `status.attempts`; one with an outcome ended a minute ago."""
+    made = Attempt(attempt=attempt, pod=f"triage-{attempt}", start=ago(600), **more)
+    if outcome is None:
+        return made
+    return msgspec.structs.replace(
+        made, end=ago(60), outcome=outcome, reason=reason or outcome, message=message or None
+    )
+
+
+def status(
+    *entries: Attempt, pod_uid: str | None = None, retry: Retry | None = None, counts: Counts | None = None, **more: Any
+) -> Status:
+    """A status whose newest attempt is the last entry."""
+    return Status(
+        observed_generation=1,
+        attempt=entries[-1].attempt if entries else 0,
+        attempts=entries,
+        pod_uid=pod_uid,
+        location=LOCATION if entries else None,
+        counts=counts or (Counts() if entries else None),
+        retry=retry,
+        **more,
+    )
+
+
+def digest_of(owner: Task) -> str:
+    made = pods.plan(task=owner, settings=SETTINGS)
+    return pods.digest(task=owner, plan=made, settings=SETTINGS)
+
+
+def pod(
+    attempt: int = 1,
+    *,
+    owner: Task | None = None,
+    uid: str | None = None,
+    phase: str = "Running",
+    state: Mapping[str, Any] | None = None,
+    sidecar: Mapping[str, Any] | None = None,
+    conditions: Mapping[str, tuple[str, str, datetime]] | None = None,
+    deleted: datetime | None = None,
+    reason: str = "",
+    message: str = "",
+    made_from: str | None = None,
+    node: str | None = "node1",
+) -> Pod:
+    """A pod of the task: running unless said otherwise. Conditions are type → (status, reason, since)."""
+    meta: dict[str, Any] = {
+        "name": f"triage-{attempt}",
+        "namespace": "agents",
+        "uid": uid or f"pod-{attempt}",
+        "labels": {contract.LABEL_TASK: "triage", contract.LABEL_ATTEMPT: str(attempt)},
+        "annotations": {pods.ANNOTATION_DIGEST: made_from or digest_of(owner or task())},
+        "ownerReferences": [{"uid": UID, "controller": True}],
+    }
+    if deleted is not None:
+        meta["deletionTimestamp"] = wire(deleted)
+    statuses = [{"name": contract.CONTAINER, "state": state}] if state is not None else []
+    if sidecar is not None:
+        statuses.append({"name": "mesh", "state": sidecar})
+    return read_pod(
+        {
+            "metadata": meta,
+            "spec": {"nodeName": node} if node else {},
+            "status": {
+                "phase": phase,
+                "reason": reason,
+                "message": message,
+                "containerStatuses": statuses,
+                "conditions": [
+                    {"type": kind, "status": state, "reason": why, "lastTransitionTime": wire(since)}
+                    for kind, (state, why, since) in (conditions or {}).items()
+                ],
+            },
+        }
+    )
+
+
+RUNNING: Mapping[str, Any] = {"running": {"startedAt": wire(ago(300))}}
+
+
+def exited(code: int, *, message: str = "", reason: str = "") -> Mapping[str, Any]:
+    return {
+        "terminated": {
+            "exitCode": code,
+            "message": message,
+            "reason": reason or ("Completed" if code == 0 else "Error"),
+        }
+    }
+
+
+def said(
+    outcome: contract.Outcome, *, attempt: int = 1, reason: str = "", message: str = "It is so.", **more: Any
+) -> str:
+    """A termination message."""
+    made = contract.Termination(
+        contract=contract.CONTRACT, outcome=outcome, reason=reason or outcome, message=message, attempt=attempt, **more
+    )
+    return msgspec.json.encode(made).decode()
+
+
+def told(outcome: contract.Outcome, code: int = 0, **more: Any) -> Mapping[str, Any]:
+    """A runner that ended with a message."""
+    return exited(code, message=said(outcome, **more))
+
+
+def refusal(**more: Any) -> Refusal:
+    return Refusal(
+        **{"attempt": 1, "generation": 1, "message": "exceeded quota", "times": 1, "retry_at": ahead(2), **more}
+    )
+
+
+def snapshot(
+    of: Task,
+    *found: Pod,
+    departed: Pod | None = None,
+    refused: Refusal | None = None,
+    settings: Settings = SETTINGS,
+) -> Snapshot:
+    return Snapshot(task=of, pods=found, settings=settings, departed=departed, refusal=refused)

@@ -1,0 +1,70 @@
+"""The order of the rules, and what a decision records beside phase and reason."""
+
+from __future__ import annotations
+
+from agenttask_operator.decide import RULES, decide
+from agenttask_operator.observed import Outcome
+from agenttask_operator.reasons import Reason
+
+from tests.unit.operator.builders import LOCATION, NOW, RUNNING, digest_of, entry, pod, snapshot, status, task
+from tests.unit.operator.decisions import CLAIMED, FIRST, failed_before
+
+
+def test_the_order_of_the_rules() -> None:
+    assert [rule.__name__ for rule in RULES] == [
+        "settled",
+        "cancelled",
+        "suspended",
+        "refused",
+        "creating",
+        "terminating",
+        "waiting_container",
+        "unscheduled",
+        "starting",
+        "running",
+        "exhausted",
+        "invalid",
+        "waiting",
+        "start",
+    ]
+
+
+def test_an_edit_of_a_running_task_shows_as_pending() -> None:
+    given = snapshot(
+        task(status=FIRST, spec={"pod": {"image": "other:2"}}, generation=2, checkpoint=CLAIMED),
+        pod(state=RUNNING, made_from=digest_of(task())),
+    )
+    made = decide(snapshot=given, now=NOW).status
+    assert made is not None
+    accepted = next(one for one in made.conditions if one.type == "Accepted")
+    assert (accepted.status, accepted.reason) == ("True", Reason.CHANGE_PENDING)
+
+
+def test_the_place_is_recorded_with_the_first_attempt_and_never_moves() -> None:
+    made = decide(snapshot=snapshot(task()), now=NOW).status
+    assert made is not None
+    assert made.location == LOCATION
+    later = decide(
+        snapshot=snapshot(
+            task(
+                status=status(entry(1, outcome=Outcome.STOPPED)),
+                spec={"checkpoint": {"s3": {"bucket": "elsewhere", "credentialsSecretRef": {"name": "new"}}}},
+            )
+        ),
+        now=NOW,
+    ).status
+    assert later is not None
+    assert later.location == LOCATION
+
+
+def test_a_failed_task_says_why_and_shows_the_last_log_lines() -> None:
+    made = decide(snapshot=snapshot(task(status=failed_before(4))), now=NOW).status
+    assert made is not None
+    assert made.message == "4 failures and no step recorded; the last, attempt 1: Crashed: boom"
+
+
+def test_of_the_attempts_the_last_ten_are_kept() -> None:
+    entries = [entry(number, outcome=Outcome.DISRUPTED) for number in range(5, 15)]
+    made = decide(snapshot=snapshot(task(status=status(*entries))), now=NOW).status
+    assert made is not None
+    assert [one.attempt for one in made.attempts] == list(range(6, 16))

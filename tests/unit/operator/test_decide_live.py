@@ -1,0 +1,257 @@
+"""What follows while the attempt has a pod that has not ended."""
+
+from __future__ import annotations
+
+import pytest
+from agenttask import contract
+from agenttask_operator.fold import Snapshot
+from agenttask_operator.observed import Outcome, Phase
+from agenttask_operator.reasons import Reason
+
+from tests.unit.operator.builders import (
+    RUNNING,
+    ago,
+    ahead,
+    checkpoint,
+    entry,
+    pod,
+    snapshot,
+    status,
+    task,
+    told,
+)
+from tests.unit.operator.decisions import CLAIMED, FIRST, LOST, WAITS, Want, check
+
+ROWS: dict[str, tuple[Snapshot, Want]] = {
+    "the pod is on its way": (
+        snapshot(task(status=FIRST), pod(phase="Pending", state=WAITS)),
+        Want(rule="starting", phase=Phase.PENDING, reason=Reason.STARTING, uid="pod-1"),
+    ),
+    "the runner runs and has not claimed yet": (
+        snapshot(task(status=FIRST), pod(state=RUNNING)),
+        Want(rule="starting", phase=Phase.PENDING, reason=Reason.STARTING, uid="pod-1"),
+    ),
+    "the runner holds the log": (
+        snapshot(task(status=FIRST, checkpoint=CLAIMED), pod(state=RUNNING)),
+        Want(rule="running", phase=Phase.RUNNING, reason=Reason.WORKING, uid="pod-1", true=("Running", "Checkpointed")),
+    ),
+    "a second attempt is on its way": (
+        snapshot(
+            task(
+                status=status(entry(1, outcome=Outcome.DISRUPTED, reason="Evicted"), entry(2), pod_uid="pod-2"),
+                checkpoint=CLAIMED,
+            ),
+            pod(2, state=RUNNING),
+        ),
+        Want(
+            rule="starting",
+            phase=Phase.RESUMING,
+            reason=Reason.STARTING,
+            attempt=2,
+            uid="pod-2",
+            true=("Checkpointed", "Disrupted"),
+            ends={1: ("Disrupted", "Evicted")},
+        ),
+    ),
+    "a second attempt holds the log: a resume": (
+        snapshot(
+            task(
+                status=status(entry(1, outcome=Outcome.DISRUPTED, reason="Evicted"), entry(2), pod_uid="pod-2"),
+                checkpoint=checkpoint(attempt=2, resumed_from="log/000000000009"),
+            ),
+            pod(2, state=RUNNING),
+        ),
+        Want(
+            rule="running",
+            phase=Phase.RUNNING,
+            reason=Reason.WORKING,
+            attempt=2,
+            uid="pod-2",
+            true=("Running", "Checkpointed"),
+            ends={1: ("Disrupted", "Evicted")},
+            counts=(0, 0, 0, 1),
+        ),
+    ),
+    "what stalled the last attempt stands until this one holds the log": (
+        snapshot(
+            task(status=status(entry(1, outcome=Outcome.STALLED, reason="StoreDenied"), entry(2), pod_uid="pod-2")),
+            pod(2, state=RUNNING),
+        ),
+        Want(
+            rule="starting",
+            phase=Phase.PENDING,
+            reason="StoreDenied",
+            attempt=2,
+            uid="pod-2",
+            true=("Stalled",),
+            ends={1: ("Stalled", "StoreDenied")},
+        ),
+    ),
+    "the image cannot be pulled": (
+        snapshot(
+            task(status=FIRST),
+            pod(phase="Pending", state={"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}),
+        ),
+        Want(
+            rule="waiting_container",
+            phase=Phase.PENDING,
+            reason=Reason.IMAGE_UNAVAILABLE,
+            uid="pod-1",
+            true=("Stalled",),
+        ),
+    ),
+    "a Secret is missing": (
+        snapshot(
+            task(status=FIRST, checkpoint=CLAIMED),
+            pod(state={"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "x" not found'}}),
+        ),
+        Want(
+            rule="waiting_container",
+            phase=Phase.RESUMING,
+            reason=Reason.SECRET_MISSING,
+            uid="pod-1",
+            true=("Checkpointed", "Stalled"),
+        ),
+    ),
+    "a ConfigMap is missing": (
+        snapshot(
+            task(status=FIRST),
+            pod(state={"waiting": {"reason": "CreateContainerConfigError", "message": 'configmap "x" not found'}}),
+        ),
+        Want(
+            rule="waiting_container",
+            phase=Phase.PENDING,
+            reason=Reason.CONTAINER_REFUSED,
+            uid="pod-1",
+            true=("Stalled",),
+        ),
+    ),
+    "no node fits": (
+        snapshot(
+            task(status=FIRST),
+            pod(phase="Pending", conditions={"PodScheduled": ("False", "Unschedulable", ago(1))}, node=None),
+        ),
+        Want(rule="unscheduled", phase=Phase.PENDING, reason=Reason.UNSCHEDULABLE, uid="pod-1"),
+    ),
+    "a fixed image name replaces a pod that has not started": (
+        snapshot(
+            task(status=FIRST, spec={"pod": {"image": "fixed:2"}}, generation=2),
+            pod(phase="Pending", state={"waiting": {"reason": "ErrImagePull"}}),
+        ),
+        Want(
+            rule="start",
+            phase=Phase.PENDING,
+            reason=Reason.STARTING,
+            attempt=2,
+            create=True,
+            delete=("triage-1",),
+            ends={1: ("Replaced", "SpecChanged")},
+        ),
+    ),
+    "an edit waits for the next attempt once the runner has started": (
+        snapshot(
+            task(status=FIRST, spec={"pod": {"image": "other:2"}}, generation=2, checkpoint=CLAIMED), pod(state=RUNNING)
+        ),
+        Want(rule="running", phase=Phase.RUNNING, reason=Reason.WORKING, uid="pod-1", true=("Running", "Checkpointed")),
+    ),
+    "a terminating pod is waited for, at most until its deletion and 10 s": (
+        snapshot(task(status=FIRST, checkpoint=CLAIMED), pod(state=RUNNING, deleted=ahead(20))),
+        Want(
+            rule="terminating",
+            phase=Phase.RESUMING,
+            reason=Reason.TERMINATING,
+            uid="pod-1",
+            after=30.0,
+            true=("Checkpointed",),
+        ),
+    ),
+    "a terminating pod whose runner has ended is waited for no longer": (
+        snapshot(
+            task(status=FIRST, checkpoint=CLAIMED),
+            pod(state=told(contract.Outcome.STOPPED, 75), deleted=ahead(20)),
+        ),
+        Want(
+            rule="start",
+            phase=Phase.RESUMING,
+            reason=Reason.STARTING,
+            attempt=2,
+            create=True,
+            true=("Checkpointed", "Disrupted"),
+            ends={1: ("Disrupted", "Deleted")},
+            counts=(1, 0, 0, 0),
+        ),
+    ),
+    "a deletion nobody confirms is overdue": (
+        snapshot(task(status=FIRST, checkpoint=CLAIMED), pod(state=RUNNING, deleted=ago(10))),
+        Want(
+            rule="start",
+            phase=Phase.RESUMING,
+            reason=Reason.STARTING,
+            attempt=2,
+            create=True,
+            true=("Checkpointed", "Disrupted"),
+            ends={1: ("Disrupted", "Deleted")},
+            counts=(1, 0, 0, 0),
+        ),
+    ),
+    "a node that was lost 29 s ago may come back": (
+        snapshot(
+            task(status=FIRST, checkpoint=CLAIMED),
+            pod(state=RUNNING, conditions=LOST | {"Ready": ("False", "", ago(29))}),
+        ),
+        Want(
+            rule="running",
+            phase=Phase.RUNNING,
+            reason=Reason.WORKING,
+            uid="pod-1",
+            after=1.0,
+            true=("Running", "Checkpointed"),
+        ),
+    ),
+    "a lost node": (
+        snapshot(task(status=FIRST, checkpoint=CLAIMED), pod(state=RUNNING, conditions=LOST)),
+        Want(
+            rule="start",
+            phase=Phase.RESUMING,
+            reason=Reason.STARTING,
+            attempt=2,
+            create=True,
+            delete=("triage-1",),
+            true=("Checkpointed", "Disrupted"),
+            ends={1: ("Disrupted", "NodeLost")},
+            counts=(1, 0, 0, 0),
+        ),
+    ),
+    "a lost node, judged before the grace of its terminating pod is over": (
+        snapshot(task(status=FIRST, checkpoint=CLAIMED), pod(state=RUNNING, conditions=LOST, deleted=ahead(300))),
+        Want(
+            rule="start",
+            phase=Phase.RESUMING,
+            reason=Reason.STARTING,
+            attempt=2,
+            create=True,
+            true=("Checkpointed", "Disrupted"),
+            ends={1: ("Disrupted", "NodeLost")},
+            counts=(1, 0, 0, 0),
+        ),
+    ),
+    "a readiness gate is no lost node": (
+        snapshot(
+            task(status=FIRST, checkpoint=CLAIMED),
+            pod(state=RUNNING, conditions=LOST | {"Ready": ("False", "ReadinessGatesNotReady", ago(99))}),
+        ),
+        Want(rule="running", phase=Phase.RUNNING, reason=Reason.WORKING, uid="pod-1", true=("Running", "Checkpointed")),
+    ),
+    "a pod that is not ready because its container is not is no lost node": (
+        snapshot(
+            task(status=FIRST, checkpoint=CLAIMED),
+            pod(state=RUNNING, conditions=LOST | {"ContainersReady": ("False", "", ago(99))}),
+        ),
+        Want(rule="running", phase=Phase.RUNNING, reason=Reason.WORKING, uid="pod-1", true=("Running", "Checkpointed")),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_decides(row: str) -> None:
+    check(*ROWS[row])

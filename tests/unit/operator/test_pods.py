@@ -1,0 +1,277 @@
+"""The runner pod: the whole manifest of a plain task, and what each kind of wish changes in it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from agenttask import contract
+from agenttask_operator import pods
+from agenttask_operator.observed import Task
+
+from tests.unit.operator.builders import BARE, LOCATION, SETTINGS, UID, checkpoint, entry, status, task
+
+
+def rendered(of: Task, *, attempt: int = 1) -> dict[str, Any]:
+    return pods.render(task=of, plan=pods.plan(task=of, settings=SETTINGS), settings=SETTINGS, attempt=attempt)
+
+
+def assignment(manifest: dict[str, Any]) -> contract.Assignment:
+    text = manifest["metadata"]["annotations"][contract.ANNOTATION_ASSIGNMENT]
+    return msgspec.json.decode(text, type=contract.Assignment)
+
+
+def env(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {one["name"]: one for one in manifest["spec"]["containers"][0]["env"]}
+
+
+def secret(name: str, key: str, **more: bool) -> dict[str, Any]:
+    return {"secretKeyRef": {"name": name, "key": key, **more}}
+
+
+def test_the_pod_of_a_plain_task() -> None:
+    plain = task(status=status(entry(2)), checkpoint=checkpoint(seq=9))
+    manifest = rendered(plain, attempt=2)
+    told = assignment(manifest)
+    assert told == contract.Assignment(
+        contract=contract.CONTRACT,
+        namespace="agents",
+        name="triage",
+        uid=UID,
+        attempt=2,
+        location=LOCATION,
+        spec=contract.TaskSpec(prompt="Summarise.", agent=contract.Agent(model=SETTINGS.model)),
+        recorded_key=f"agents/triage/{UID}/log/000000000009",
+        recorded_seq=9,
+    )
+    annotations = manifest["metadata"].pop("annotations")
+    assert annotations.keys() == {
+        contract.ANNOTATION_ASSIGNMENT,
+        pods.ANNOTATION_DIGEST,
+        "cluster-autoscaler.kubernetes.io/safe-to-evict",
+    }
+    assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "true"
+    assert manifest == {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "triage-2",
+            "namespace": "agents",
+            "labels": {
+                "app.kubernetes.io/name": "agenttask-runner",
+                "app.kubernetes.io/managed-by": "agenttask-operator",
+                "agenttask.dev/task": "triage",
+                "agenttask.dev/attempt": "2",
+            },
+            "ownerReferences": [
+                {
+                    "apiVersion": "agenttask.dev/v1alpha1",
+                    "kind": "AgentTask",
+                    "name": "triage",
+                    "uid": UID,
+                    "controller": True,
+                    "blockOwnerDeletion": False,
+                }
+            ],
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": 30,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "runAsGroup": 65532,
+                "fsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "tolerations": [
+                {
+                    "key": f"node.kubernetes.io/{taint}",
+                    "operator": "Exists",
+                    "effect": "NoExecute",
+                    "tolerationSeconds": 30,
+                }
+                for taint in ("not-ready", "unreachable")
+            ],
+            "containers": [
+                {
+                    "name": "runner",
+                    "image": "registry.example/runner:1",
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["agenttask", "attempt"],
+                    "env": [
+                        {"name": "AGENTTASK_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+                        {"name": "AGENTTASK_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                        {"name": "AGENTTASK_NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                        {"name": "AGENTTASK_GRACE_SECONDS", "value": "30"},
+                        {"name": "AGENTTASK_MODEL_API_KEY", "valueFrom": secret("model-key", "api-key")},
+                        {"name": "AWS_ACCESS_KEY_ID", "valueFrom": secret("store-key", "AWS_ACCESS_KEY_ID")},
+                        {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": secret("store-key", "AWS_SECRET_ACCESS_KEY")},
+                        {
+                            "name": "AWS_SESSION_TOKEN",
+                            "valueFrom": secret("store-key", "AWS_SESSION_TOKEN", optional=True),
+                        },
+                    ],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                        "readOnlyRootFilesystem": True,
+                    },
+                    "terminationMessagePath": "/dev/termination-log",
+                    "terminationMessagePolicy": "FallbackToLogsOnError",
+                    "volumeMounts": [
+                        {"name": "agenttask-assignment", "mountPath": "/etc/agenttask", "readOnly": True},
+                        {"name": "agenttask-token", "mountPath": "/var/run/secrets/agenttask", "readOnly": True},
+                        {"name": "agenttask-tmp", "mountPath": "/tmp"},
+                    ],
+                }
+            ],
+            "volumes": [
+                {
+                    "name": "agenttask-assignment",
+                    "downwardAPI": {
+                        "items": [
+                            {
+                                "path": "assignment.json",
+                                "fieldRef": {"fieldPath": "metadata.annotations['agenttask.dev/assignment']"},
+                            }
+                        ]
+                    },
+                },
+                {
+                    "name": "agenttask-token",
+                    "projected": {
+                        "sources": [
+                            {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+                            {
+                                "configMap": {
+                                    "name": "kube-root-ca.crt",
+                                    "items": [{"key": "ca.crt", "path": "ca.crt"}],
+                                }
+                            },
+                        ]
+                    },
+                },
+                {"name": "agenttask-tmp", "emptyDir": {}},
+            ],
+        },
+    }
+
+
+def test_what_the_user_wants_of_the_pod_is_laid_over_it() -> None:
+    wish: dict[str, Any] = {
+        "image": "mine:1",
+        "imagePullPolicy": "Always",
+        "imagePullSecrets": [{"name": "pull"}],
+        "labels": {"team": "a", "agenttask.dev/attempt": "99"},
+        "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+        "resources": {"limits": {"memory": "1Gi"}},
+        "env": [{"name": "MINE", "value": "1"}, {"name": "AGENTTASK_GRACE_SECONDS", "value": "9999"}],
+        "envFrom": [{"configMapRef": {"name": "settings"}}],
+        "volumes": [{"name": "scratch", "emptyDir": {}}],
+        "volumeMounts": [{"name": "scratch", "mountPath": "/tmp/"}],
+        "nodeSelector": {"disk": "fast"},
+        "affinity": {"nodeAffinity": {}},
+        "tolerations": [{"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 600}],
+        "topologySpreadConstraints": [],
+        "priorityClassName": "low",
+        "serviceAccountName": "agent",
+        "runtimeClassName": "gvisor",
+        "securityContext": {"runAsUser": 1000},
+        "terminationGracePeriodSeconds": 120,
+    }
+    manifest = rendered(task(spec={"pod": wish}))
+    spec, container = manifest["spec"], manifest["spec"]["containers"][0]
+    assert (container["image"], container["imagePullPolicy"]) == ("mine:1", "Always")
+    assert spec["imagePullSecrets"] == [{"name": "pull"}]
+    assert manifest["metadata"]["labels"]["team"] == "a"
+    assert manifest["metadata"]["labels"]["agenttask.dev/attempt"] == "1"
+    assert manifest["metadata"]["annotations"]["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+    assert container["resources"] == {"limits": {"memory": "1Gi"}}
+    assert container["envFrom"] == [{"configMapRef": {"name": "settings"}}]
+    assert env(manifest)["MINE"]["value"] == "1"
+    assert [one["value"] for one in container["env"] if one["name"] == "AGENTTASK_GRACE_SECONDS"] == ["120"]
+    assert spec["volumes"][0] == {"name": "scratch", "emptyDir": {}}
+    assert [one["mountPath"] for one in container["volumeMounts"]].count("/tmp") == 0
+    assert [one.get("tolerationSeconds") for one in spec["tolerations"]] == [600, 30]
+    assert spec["securityContext"]["runAsUser"] == 1000
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["terminationGracePeriodSeconds"] == 120
+    passed = ("nodeSelector", "affinity", "priorityClassName", "serviceAccountName", "runtimeClassName")
+    assert {key: spec[key] for key in passed} == {key: wish[key] for key in passed}
+
+
+def test_a_task_that_names_its_model_or_store_inherits_none_of_the_chart() -> None:
+    own = task(
+        spec={
+            "agent": {"model": {"baseURL": "https://mine.example/v1", "name": "mine"}},
+            "checkpoint": {"s3": {"bucket": "mine"}},
+        }
+    )
+    manifest = rendered(own)
+    told = assignment(manifest)
+    assert told.spec.agent.model == contract.Model(base_url="https://mine.example/v1", name="mine")
+    assert told.location == contract.Location(type="s3", bucket="mine")
+    assert not env(manifest).keys() & {"AGENTTASK_MODEL_API_KEY", "AWS_ACCESS_KEY_ID"}
+
+
+def test_a_recorded_place_stays_and_its_own_secret_may_be_replaced() -> None:
+    recorded = status(entry(1))
+    assert pods.plan(task=task(status=recorded), settings=BARE_STORE).location == LOCATION
+    moved = task(
+        status=recorded, spec={"checkpoint": {"s3": {"bucket": "mine", "credentialsSecretRef": {"name": "rotated"}}}}
+    )
+    made = pods.plan(task=moved, settings=SETTINGS)
+    assert made.location == msgspec.structs.replace(LOCATION, credentials_secret="rotated")
+
+
+BARE_STORE = msgspec.structs.replace(SETTINGS, store=None)
+
+INVALID: dict[str, tuple[Task, str]] = {
+    "no model": (task(), "names no model"),
+    "no store": (
+        task(spec={"agent": {"model": {"baseURL": "https://mine.example/v1", "name": "mine"}}}),
+        "names no store",
+    ),
+    "a recovery nobody knows": (
+        task(spec={"agent": {"tools": [{"name": "t", "recovery": "Perhaps"}]}}),
+        "cannot be read",
+    ),
+    "more than an annotation holds": (task(spec={"prompt": "x" * 200 * 1024}), "is the most that fits"),
+}
+
+
+@pytest.mark.parametrize("row", INVALID)
+def test_a_spec_that_cannot_be_carried_out_says_so(row: str) -> None:
+    given, message = INVALID[row]
+    settings = SETTINGS if "annotation" in row else BARE
+    with pytest.raises(pods.SpecInvalidError, match=message):
+        pods.plan(task=given, settings=settings)
+
+
+def test_the_digest_changes_with_what_the_pod_is_made_from_and_with_nothing_else() -> None:
+    def digest(of: Task) -> str:
+        return pods.digest(task=of, plan=pods.plan(task=of, settings=SETTINGS), settings=SETTINGS)
+
+    plain = digest(task())
+    same = {
+        "another attempt, with a checkpoint": task(status=status(entry(5)), checkpoint=checkpoint()),
+        "more retries": task(spec={"retry": {"maxFailures": 9}}),
+        "another generation": task(generation=5),
+    }
+    assert {name for name, one in same.items() if digest(one) != plain} == set()
+    other = {
+        "image": task(spec={"pod": {"image": "other"}}),
+        "budget": task(spec={"budget": {"steps": 7}}),
+        "model": task(spec={"agent": {"model": {"baseURL": "https://mine.example/v1", "name": "mine"}}}),
+    }
+    assert {name for name, one in other.items() if digest(one) == plain} == set()
+
+
+def test_a_manifest_is_plain_json() -> None:
+    manifest = rendered(task())
+    assert json.loads(json.dumps(manifest)) == manifest

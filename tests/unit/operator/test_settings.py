@@ -1,0 +1,69 @@
+"""The configuration file: what it means, and how a wrong one is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from agenttask import contract
+from agenttask_operator import settings
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+runner: {image: "r:1", imagePullPolicy: Always, imagePullSecrets: [{name: pull}]}
+model: {baseURL: "https://m.example/v1", name: small, apiKeySecretRef: {name: key, key: api-key}}
+store: {s3: {bucket: b, prefix: p, endpoint: "http://s3", region: eu, credentialsSecretRef: {name: s3}}}
+leaderElection: {enabled: false, leaseName: l}
+""",
+    )
+    assert settings.load(path) == settings.Settings(
+        runner=settings.Runner(
+            image="r:1", image_pull_policy="Always", image_pull_secrets=(contract.SecretRef(name="pull"),)
+        ),
+        model=contract.Model(
+            base_url="https://m.example/v1", name="small", api_key_secret_ref=contract.SecretKeyRef(name="key")
+        ),
+        store=settings.Store(
+            s3=contract.S3(
+                bucket="b",
+                prefix="p",
+                endpoint="http://s3",
+                region="eu",
+                credentials_secret_ref=contract.SecretRef(name="s3"),
+            )
+        ),
+        leader_election=settings.LeaderElection(enabled=False, lease_name="l"),
+    )
+
+
+def test_the_least_file(tmp_path: Path) -> None:
+    made = settings.load(written(tmp_path, "runner: {image: r}"))
+    assert (made.model, made.store, made.leader_election.enabled) == (None, None, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    {
+        "a key nobody knows": ("runner: {image: r}\nmodle: {}", "modle"),
+        "no runner": ("{}", "runner"),
+        "no YAML": ("runner: [", "config.yaml"),
+        "half a model": ("runner: {image: r}\nmodel: {name: small}", "baseURL"),
+    }.values(),
+)
+def test_a_wrong_file_is_named(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(settings.SettingsError, match=named):
+        settings.load(written(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(settings.SettingsError, match="nowhere"):
+        settings.load(tmp_path / "nowhere")
