@@ -92,7 +92,7 @@ def _inputs(task: Task) -> tuple[object, ...]:
 
 
 @dataclass(frozen=True)
-class Connection(kopf.ConnectionInfo):  # type: ignore[misc] - kopf is not type-checked here
+class Connection(kopf.ConnectionInfo):  # type: ignore[misc]  # kopf is not type-checked here
     """How kopf connects: it verifies the server, but as Python did before 3.13 (see `Cluster.connect`)."""
 
     def as_ssl_context(self) -> ssl.SSLContext:
