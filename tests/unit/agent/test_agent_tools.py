@@ -62,9 +62,9 @@ async def test_request(case: Request) -> None:
 
 
 async def run(
-    handle: Callable[[httpx.Request], httpx.Response], one: Call, *, http: HttpTool | None = None, timeout: int = 60
+    handle: Callable[[httpx.Request], httpx.Response], one: Call, *, http: HttpTool | None = None
 ) -> ToolResult:
-    tool = Tool(name="t", recovery="Idempotent", http=http or HttpTool(url="http://tool.test"), timeout_seconds=timeout)
+    tool = Tool(name="t", recovery="Idempotent", http=http or HttpTool(url="http://tool.test"))
     async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as client:
         return await Toolbox(tools=[tool], caller=CALLER, http=client, inherited={}).run(one)
 
@@ -80,15 +80,16 @@ def raises(error: Exception) -> Callable[[httpx.Request], httpx.Response]:
     return handle
 
 
+UNKNOWN = "there is no tool named other; the tools are: t"
 RESULTS = {
-    "a tool the task does not have": (answers(200), call("other"), "error: there is no tool named other; the tools are: t"),
-    "arguments that were no JSON": (answers(200), call(problem="the arguments are not JSON"), "error: the arguments are not JSON"),
+    "a tool the task does not have": (answers(200), call("other"), f"error: {UNKNOWN}"),
+    "arguments that were no JSON": (answers(200), call(problem="no JSON"), "error: no JSON"),
     "a status that is no success": (answers(500, text="boom"), call(), "error: HTTP 500\nboom"),
     "a redirect is not followed": (answers(302), call(), "error: HTTP 302"),
     "no connection": (raises(httpx.ConnectError("refused")), call(), "error: ConnectError: refused"),
-    "an address that is none": (raises(httpx.UnsupportedProtocol("no scheme")), call(), "error: UnsupportedProtocol: no scheme"),
+    "an address that is none": (raises(httpx.UnsupportedProtocol("what")), call(), "error: UnsupportedProtocol: what"),
     "an empty success": (answers(204), call(), "HTTP 204, no body"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("handle", "one", "want"), RESULTS.values(), ids=RESULTS.keys())
