@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,23 +42,21 @@ class Builder(Protocol):
         """Write images as docker-archives, one file each."""
 
 
-def builder() -> Builder:
-    """Docker where AGENTTASK_BUILDER says so or Buildah is missing, else Buildah."""
-    choice = os.environ.get("AGENTTASK_BUILDER") or ("buildah" if shutil.which("buildah") else "docker")
-    return Docker() if choice == "docker" else Buildah()
+def pushed(*, registry: str, tag: str) -> dict[str, str]:
+    """Dockerfile target to the name under which `push` puts its image into a registry."""
+    return {target: f"{registry.rstrip('/')}/agenttask-{target}:{tag}" for target in LOCAL}
 
 
-def build(*, targets: tuple[str, ...] = ("operator", "runner")) -> list[str]:
+def build(*, builder: Builder, targets: tuple[str, ...] = ("operator", "runner")) -> list[str]:
     """Build those targets whose inputs have changed under their local names, and return the names of all."""
-    chosen = builder()
     for target in targets:
         image = LOCAL[target]
         built = _folder() / f"{target}.inputs"
-        inputs = f"{_digest_of_inputs()} {chosen!r} {os.environ.get('BASE', '')}"
-        if built.exists() and built.read_text() == inputs and chosen.has(image=image):
+        inputs = f"{_digest_of_inputs()} {builder!r} {os.environ.get('BASE', '')}"
+        if built.exists() and built.read_text() == inputs and builder.has(image=image):
             continue
         say(f"building {image}")
-        chosen.build(target=target, image=image)
+        builder.build(target=target, image=image)
         built.write_text(inputs)
     return [LOCAL[target] for target in targets]
 

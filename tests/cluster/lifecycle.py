@@ -32,13 +32,14 @@ def bring_up() -> tuple[Provider, Environment]:
     present = running()
     provider = present[0] if present else choose()
     with ThreadPoolExecutor(max_workers=1) as pool:
-        building = pool.submit(images.build)
+        builder = provider.builder
+        building = pool.submit(images.build, builder=builder) if builder else None
         if present:
             environment = present[1]
         else:
             environment = provider.up()
             environment.write()
-        built = building.result()
+        built = building.result() if building else []
     provider.load(images=built)
     chart.install(provider=provider, environment=environment)
     say(f"the {provider.name} cluster is up: source .cluster/env")

@@ -37,6 +37,10 @@ class Native:
         """Why this machine cannot carry a native cluster, or None."""
         return None if debian.is_debian_root() else "native needs root on Debian"
 
+    @property
+    def builder(self) -> Buildah:
+        return Buildah()
+
     def up(self) -> Environment:
         """Boot the cluster and the S3 server."""
         self._refuse_foreign()
@@ -94,7 +98,7 @@ class Native:
 
     def load(self, *, images: list[str]) -> None:
         """Put built images into every running node."""
-        layout = Buildah().layout(images=images)
+        layout = self.builder.layout(images=images)
         with ThreadPoolExecutor() as pool:
             loading = [pool.submit(node.load, layout=layout, images=images) for node in self._all().values()]
             for future in loading:

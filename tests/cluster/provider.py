@@ -11,6 +11,7 @@ from typing import Protocol
 
 from tests.cluster.binaries import program
 from tests.cluster.environment import Environment
+from tests.cluster.images import Builder
 from tests.cluster.shell import ClusterError, run
 
 
@@ -28,6 +29,10 @@ class Provider(Protocol):
     @property
     def shared_namespace(self) -> str | None:
         """The one namespace tests have to share, or None where each may make its own."""
+
+    @property
+    def builder(self) -> Builder | None:
+        """What builds images for this cluster; None where its nodes pull them from a registry."""
 
     def unavailable(self) -> str | None:
         """Why this machine cannot have such a cluster, or None if it can."""
@@ -65,9 +70,11 @@ class Provider(Protocol):
 
 def choose(*, name: str | None = None) -> Provider:
     """The provider of the given name, of AGENTTASK_CLUSTER, or the first that is possible here."""
+    from tests.cluster.current import Current
+    from tests.cluster.kind import Kind
     from tests.cluster.native import Native
 
-    providers: dict[str, Provider] = {"native": Native()}
+    providers: dict[str, Provider] = {"kind": Kind(), "native": Native(), "current": Current()}
     wanted = name or os.environ.get("AGENTTASK_CLUSTER")
     if wanted:
         if wanted not in providers:
@@ -76,9 +83,7 @@ def choose(*, name: str | None = None) -> Provider:
         if reason:
             raise ClusterError(f"AGENTTASK_CLUSTER={wanted} is not possible here: {reason}")
         return providers[wanted]
-    reasons = {
-        automatic: providers[automatic].unavailable() for automatic in ("kind", "native") if automatic in providers
-    }
+    reasons = {automatic: providers[automatic].unavailable() for automatic in ("kind", "native")}
     for automatic, reason in reasons.items():
         if reason is None:
             return providers[automatic]
