@@ -90,5 +90,4 @@ def _status(assignment: Assignment, *, token_dir: Path) -> StatusApi:
         token_dir=token_dir,
         namespace=assignment.namespace,
         name=assignment.name,
-        uid=assignment.uid,
     )

@@ -20,7 +20,7 @@ class Answer(Enum):
 
     ACCEPTED = "accepted"
     GONE = "gone"
-    """401, 404 or 409: the token, or the task of this UID, no longer exists."""
+    """401 or 404: the pod, and its token with it, or the task no longer exists."""
     REFUSED = "refused"
     """Any other 4xx: the pod is not the task's current one, or not yet."""
     UNREACHABLE = "unreachable"
@@ -59,7 +59,6 @@ class KubernetesStatus:
         token_dir: Path,
         namespace: str,
         name: str,
-        uid: str,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`server` as `https://host:port`; `token_dir` holds `token`, read anew for each write, and `ca.crt`."""
@@ -67,11 +66,12 @@ class KubernetesStatus:
         self._token_dir = token_dir
         self._transport = transport
         self._http: httpx.AsyncClient | None = None
-        # The UID is a precondition: a task of the same name that was created later is refused with a conflict.
+        # No UID: the server does not compare it in an apply of the status subresource. That a later task of the same
+        # name is left alone is the admission policy's doing, which compares the token's pod with the task's.
         self._object = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": KIND,
-            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+            "metadata": {"name": name, "namespace": namespace},
         }
 
     async def apply(self, status: RunnerStatus) -> tuple[Answer, str]:
@@ -118,7 +118,7 @@ def _verification(authority: Path) -> ssl.SSLContext:
 def _meaning(status: int) -> Answer:
     if 200 <= status < 300:
         return Answer.ACCEPTED
-    if status in {401, 404, 409}:
+    if status in {401, 404}:
         return Answer.GONE
     if status == 429 or status >= 500:
         return Answer.UNREACHABLE

@@ -47,12 +47,11 @@ class Server:
             token_dir=token_dir,
             namespace="ns",
             name="task",
-            uid="uid",
             transport=httpx.MockTransport(self.handle),
         )
 
 
-async def test_it_applies_the_whole_of_its_part_to_the_task_of_that_uid(token_dir: Path) -> None:
+async def test_it_applies_the_whole_of_its_part_to_the_task(token_dir: Path) -> None:
     server = Server(200)
     api = server.api(token_dir)
     assert await api.apply(STATUS) == (Answer.ACCEPTED, "")
@@ -64,7 +63,7 @@ async def test_it_applies_the_whole_of_its_part_to_the_task_of_that_uid(token_di
     )
     assert request.headers["content-type"] == "application/apply-patch+yaml"
     body = msgspec.json.decode(request.content)
-    assert body["metadata"] == {"name": "task", "namespace": "ns", "uid": "uid"}
+    assert body["metadata"] == {"name": "task", "namespace": "ns"}
     assert set(body["status"]) <= set(RUNNER_FIELDS)
     await api.close()
 
@@ -85,8 +84,8 @@ async def test_the_token_is_read_anew_for_each_write(token_dir: Path) -> None:
         (201, Answer.ACCEPTED),
         (401, Answer.GONE),
         (404, Answer.GONE),
-        (409, Answer.GONE),
         (403, Answer.REFUSED),
+        (409, Answer.REFUSED),
         (422, Answer.REFUSED),
         (429, Answer.UNREACHABLE),
         (503, Answer.UNREACHABLE),
