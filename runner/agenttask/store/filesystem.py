@@ -77,18 +77,19 @@ class FilesystemStore:
 
     def _list(self, prefix: str, after: str | None) -> Sequence[Entry]:
         folder = self._path(prefix)
-        found = []
         try:
             with os.scandir(folder) as files:
-                for file in files:
-                    key = prefix + file.name
-                    if not file.name.startswith(".") and (after is None or key > after) and file.is_file():
-                        found.append(Entry(key=key, size=file.stat().st_size))
-        except FileNotFoundError:
-            return []
+                return sorted(
+                    Entry(key=key, size=file.stat().st_size)
+                    for file in files
+                    if not file.name.startswith(".")
+                    and ((key := prefix + file.name) > (after or ""))
+                    and file.is_file()
+                )
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not folder.exists():
+                return []
             raise _translated(error) from error
-        return sorted(found)
 
     def _path(self, key: str) -> Path:
         if ".." in key.split("/") or key.startswith("/"):

@@ -34,6 +34,7 @@ _BY_CODE: Final[dict[str, type[StoreError]]] = {
     # Expired or half-refreshed credentials come as 400.
     "ExpiredToken": Denied,
     "ExpiredTokenException": Denied,
+    "InvalidIdentityToken": Denied,
     "InvalidToken": Denied,
     "TokenRefreshRequired": Denied,
     # The request was damaged or cut on its way: also 400.
