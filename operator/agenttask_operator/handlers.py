@@ -122,7 +122,13 @@ async def watch(*, inbox: Inbox, ready: asyncio.Event, stop: asyncio.Event) -> N
     kopf.on.event("v1", "pods", registry=registry)(on_pod)
     kopf.on.login(registry=registry)(login)
     await kopf.operator(
-        registry=registry, settings=_kopf_settings(), clusterwide=True, ready_flag=ready, stop_flag=stop
+        registry=registry,
+        settings=_kopf_settings(),
+        # For peering alone, which is off; left to itself, kopf asks for the user's name, and a container has none.
+        identity=contract.OPERATOR_MANAGER,
+        clusterwide=True,
+        ready_flag=ready,
+        stop_flag=stop,
     )
 
 
