@@ -44,6 +44,7 @@ class Client:
     anonymous: ssl.SSLContext
     """Trusts the same authority and shows no client certificate."""
     token: str | None = None
+    impersonated: str | None = None
 
     @classmethod
     def from_kubeconfig(cls, path: Path) -> Client:
@@ -65,6 +66,10 @@ class Client:
         """The same server, asked by the bearer of `token`."""
         return replace(self, context=self.anonymous, token=token)
 
+    def impersonating(self, user: str) -> Client:
+        """The same identity, acting for a user of no group."""
+        return replace(self, impersonated=user)
+
     def send(
         self,
         method: str,
@@ -79,6 +84,8 @@ class Client:
         headers = {"Content-Type": content_type, "Accept": accept}
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
+        if self.impersonated is not None:
+            headers["Impersonate-User"] = self.impersonated
         content = None if body is None else json.dumps(body)
         with httpx.Client(base_url=self.host, verify=self.context, timeout=20, trust_env=False) as http:
             got = http.request(method, path, content=content, headers=headers, params=params)

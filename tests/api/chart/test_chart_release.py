@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.api.chart.conftest import Release
+from tests.api.charts import Release
 from tests.api.client import Object
 from tests.api.waiting import until
 

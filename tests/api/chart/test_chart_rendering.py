@@ -10,8 +10,8 @@ import pytest
 import yaml
 from agenttask_operator import settings
 
-from tests.api.chart.charts import CHART, ROOT, Helm, HelmError, Object, only
-from tests.api.client import Client
+from tests.api.charts import CHART, ROOT, Helm, HelmError, only
+from tests.api.client import Client, Object
 
 RUNNER: Final = {"image": "registry.example.com/agenttask-runner:0.1.0", "imagePullPolicy": "IfNotPresent"}
 ELECTION: Final = {"enabled": True, "leaseName": "agenttask-operator"}
@@ -149,7 +149,6 @@ def test_the_crd_is_installed_and_kept_as_the_values_say(
 
 
 def test_the_server_takes_every_object(helm: Helm, chart: Path) -> None:
-    assert helm.kubeconfig is not None
     admin = Client.from_kubeconfig(helm.kubeconfig)
     for one in helm.render(chart, **{"devStore.enabled": True, **MODEL}):
         if one["kind"] not in {"Deployment", "Service", "ConfigMap", "Secret", "ServiceAccount"}:
@@ -165,7 +164,6 @@ def test_the_server_takes_every_object(helm: Helm, chart: Path) -> None:
 
 
 def test_every_pod_passes_pod_security_restricted(helm: Helm, chart: Path, namespace: str) -> None:
-    assert helm.kubeconfig is not None
     admin = Client.from_kubeconfig(helm.kubeconfig)
     labels = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     admin.must("PATCH", f"/api/v1/namespaces/{namespace}", body=labels, content_type="application/merge-patch+json")

@@ -5,26 +5,11 @@ So neither an installed operator nor the version of the chart that happens to be
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
-import yaml
-
-from tests.api.client import APPLY, MERGE, Client, Object
+from tests.api.charts import Release
+from tests.api.client import MERGE, Client, Object
 from tests.api.waiting import until
-
-ROOT: Final = Path(__file__).parents[3]
-_GROUP: Final = "agenttask.dev"
-_COLLECTIONS: Final = {
-    "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-    "ValidatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
-    "ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
-    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-    "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +25,18 @@ class Copy:
     """One installed copy: `group` takes the place of agenttask.dev, and tasks live in `namespace`."""
 
     admin: Client
-    name: str
+    group: str
     namespace: str
 
-    @property
-    def group(self) -> str:
-        return f"{self.name}.{_GROUP}"
-
-    @property
-    def operator(self) -> str:
-        """Name of the operator's service account."""
-        return f"{self.name}-agenttask-operator"
+    @classmethod
+    def of(cls, release: Release) -> Copy:
+        """The copy that a release installed, once the server acts on it."""
+        copy = cls(admin=release.admin, group=release.group, namespace=release.namespace)
+        until("the copy of the CRD is served", lambda: copy.admin.send("GET", copy.path()).accepted)
+        copy.create(name="probe")
+        unbound = copy.token(service_account=copy.service_account("probe"))
+        until("the copy of the policy is enforced", lambda: copy.policy_answers(unbound))
+        return copy
 
     def path(self, *, task: str | None = None, subresource: str | None = None) -> str:
         """URL path of the collection, of one task, or of its subresource."""
@@ -73,21 +59,6 @@ class Copy:
             path = self.path(task=name, subresource="status")
             made = self.admin.must("PATCH", path, body={"status": status}, content_type=MERGE)
         return made
-
-    def install(self) -> None:
-        """Install everything and wait until the server acts on it."""
-        for document in self._documents():
-            url = _url(document)
-            self.admin.must("PATCH", url, body=document, content_type=APPLY, fieldManager="tests", force="true")
-        until("the copy of the CRD is served", lambda: self.admin.send("GET", self.path()).accepted)
-        self.create(name="probe")
-        unbound = self.token(service_account=self.service_account("probe"))
-        until("the copy of the policy is enforced", lambda: self._policy_answers(unbound))
-
-    def remove(self) -> None:
-        """Delete everything, tasks included."""
-        for document in self._documents():
-            self.admin.send("DELETE", _url(document))
 
     def service_account(self, name: str) -> str:
         """Make a service account and return its name."""
@@ -118,27 +89,22 @@ class Copy:
         uid = self.admin.must("POST", f"/api/v1/namespaces/{self.namespace}/pods", body=pod)["metadata"]["uid"]
         return Caller(client=self.token(service_account=account, pod={"name": name, "uid": uid}), uid=uid)
 
-    def _policy_answers(self, unbound: Client) -> bool:
+    def person(self, name: str) -> Client:
+        """Somebody whom a role lets patch the status of tasks, and nothing else."""
+        roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}"
+        rule = {"apiGroups": [self.group], "resources": ["agenttasks/status"], "verbs": ["patch"]}
+        self.admin.must("POST", f"{roles}/roles", body={"metadata": {"name": name}, "rules": [rule]})
+        binding = {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}],
+        }
+        self.admin.must("POST", f"{roles}/rolebindings", body=binding)
+        return self.admin.impersonating(name)
+
+    def policy_answers(self, unbound: Client) -> bool:
+        """Whether the policy refuses a token that is bound to no pod."""
         body = {"status": {"progress": {"step": 1}}}
         path = self.path(task="probe", subresource="status")
         answer = unbound.send("PATCH", path, body=body, content_type=MERGE, dryRun="All")
         return answer.status == 422 and "only the pod of the current attempt" in answer.message
-
-    def _documents(self) -> list[Object]:
-        command = ["helm", "template", self.name, f"{ROOT}/charts/agenttask", "--namespace", self.namespace]
-        images = [f"--set=image.{image}.repository=none.invalid/none" for image in ("operator", "runner")]
-        rendered = subprocess.run(
-            [*command, *images],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        ).stdout
-        own = rendered.replace(_GROUP, self.group).replace("agenttask-status", f"{self.name}-status")
-        return [one for one in yaml.safe_load_all(own) if one and one["kind"] in _COLLECTIONS]
-
-
-def _url(document: Object) -> str:
-    metadata = document["metadata"]
-    collection = _COLLECTIONS[document["kind"]].format(namespace=metadata.get("namespace"))
-    return f"{collection}/{metadata['name']}"

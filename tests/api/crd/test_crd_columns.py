@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import yaml
 
+from tests.api.charts import ROOT
 from tests.api.client import Object
-from tests.api.crd.installed import ROOT, Copy
+from tests.api.crd.installed import Copy
 
 TABLE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.api.charts import ROOT
 from tests.api.client import MERGE, Object
-from tests.api.crd.installed import ROOT, Copy
+from tests.api.crd.installed import Copy
 from tests.api.crd.test_crd_creation import RULES
 
 S3: Object = {"bucket": "agents", "prefix": "prod", "endpoint": "https://s3.example.com", "region": "eu-west-1"}

@@ -11,8 +11,9 @@ import pytest
 import yaml
 from agenttask import contract
 
+from tests.api.charts import ROOT, Release
 from tests.api.client import APPLY, MERGE, Answer, Client, Object
-from tests.api.crd.installed import ROOT, Caller, Copy
+from tests.api.crd.installed import Caller, Copy
 
 NOT_CURRENT: Final = "only the pod of the current attempt may report on this task"
 ENDED: Final = "the task has ended"
@@ -25,13 +26,18 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def callers(copy: Copy, runner: Caller) -> dict[str, Client]:
-    """The pods of this attempt and of an earlier one, a token bound to no pod, and the operator as the chart has it."""
+def callers(release: Release, copy: Copy, runner: Caller) -> dict[str, Client]:
+    """Everyone who tries.
+
+    The pods of this attempt and of an earlier one, a token bound to no pod, somebody with a right to patch the status,
+    and the operator with what the chart gives it.
+    """
     return {
         "current": runner.client,
         "older": copy.caller("older").client,
         "unbound": copy.token(service_account=copy.service_account("unbound")),
-        "operator": copy.token(service_account=copy.operator),
+        "person": copy.person("somebody"),
+        "operator": copy.token(service_account=f"{release.name}-agenttask-operator"),
     }
 
 
@@ -53,6 +59,7 @@ CASES = {
     "it may write its usage": Case(before={"phase": "Running"}, patch={"usage": {"modelCalls": 1}}),
     "an older attempt's pod is refused": Case(who="older", patch=REPORT, refused=NOT_CURRENT),
     "a token bound to no pod is refused": Case(who="unbound", patch=REPORT, refused=NOT_CURRENT),
+    "a right to the status alone is not enough": Case(who="person", patch=REPORT, refused=NOT_CURRENT),
     "a phase is the operator's": Case(patch={**REPORT, "phase": "Completed"}, refused=NOT_YOURS),
     "an attempt is the operator's": Case(before={"attempt": 1}, patch={"attempt": 2}, refused=NOT_YOURS),
     "a pod cannot hand its right on": Case(patch={"podUID": "another"}, refused=NOT_YOURS),
@@ -97,7 +104,7 @@ def test_a_task_without_a_status_is_reported_on_by_nobody(copy: Copy, runner: Ca
 
 def test_a_pod_reports_in_its_own_namespace_only(copy: Copy, runner: Caller) -> None:
     elsewhere = f"{copy.namespace}-other"
-    other = Copy(admin=copy.admin, name=copy.name, namespace=elsewhere)
+    other = Copy(admin=copy.admin, group=copy.group, namespace=elsewhere)
     copy.admin.must("POST", "/api/v1/namespaces", body={"metadata": {"name": elsewhere}})
     try:
         name = fresh(other, runner=runner, status={})

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-ROOT: Final = Path(__file__).parents[3]
+from tests.api.client import Client, Object
+from tests.cluster.environment import Environment
+
+ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "charts/agenttask"
 IMAGES: Final = {
     "image.operator.repository": "registry.example.com/agenttask-operator",
     "image.runner.repository": "registry.example.com/agenttask-runner",
     "image.devStore.repository": "registry.example.com/agenttask-devstore",
 }
-
-Object = dict[str, Any]
 
 
 class HelmError(Exception):
@@ -36,7 +40,14 @@ class Helm:
     """Runs helm from a PATH, against one cluster where that is needed."""
 
     path: str
-    kubeconfig: Path | None = None
+    kubeconfig: Path
+
+    @classmethod
+    def of_the_cluster(cls) -> Helm:
+        """The helm that came with the running cluster."""
+        environment = Environment.read()
+        assert environment is not None
+        return cls(path=environment.path, kubeconfig=environment.kubeconfig)
 
     def run(self, *words: str | Path) -> str:
         """Run helm and return what it printed.
@@ -44,9 +55,8 @@ class Helm:
         Raises:
             HelmError: it failed.
         """
-        environment = {**os.environ, "PATH": f"{self.path}:{os.environ['PATH']}"}
-        if self.kubeconfig is not None:
-            environment["KUBECONFIG"] = str(self.kubeconfig)
+        path = f"{self.path}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "KUBECONFIG": str(self.kubeconfig)}
         done = subprocess.run(
             ["helm", *words], check=False, capture_output=True, text=True, timeout=120, env=environment
         )
@@ -85,3 +95,51 @@ def only(objects: list[Object], kind: str, *, name: str | None = None) -> Object
     """The object of this kind, and name where there are several."""
     (found,) = (one for one in objects if one["kind"] == kind and name in (None, one["metadata"]["name"]))
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A release of a copy of the chart under an API group of its own, without running operators."""
+
+    helm: Helm
+    admin: Client
+    chart: Path
+    name: str
+    group: str
+
+    @property
+    def namespace(self) -> str:
+        return self.name
+
+    @property
+    def crd(self) -> str:
+        """URL path of its CRD."""
+        return f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/agenttasks.{self.group}"
+
+    def upgrade(self, **values: object) -> None:
+        """Install it, or change its values."""
+        words = settings({**IMAGES, "replicas": 0, **values})
+        self.helm.run("upgrade", "--install", self.name, self.chart, "--namespace", self.namespace, *words)
+
+    def uninstall(self) -> None:
+        """Remove it."""
+        self.helm.run("uninstall", self.name, "--namespace", self.namespace, "--ignore-not-found", "--wait")
+
+
+@contextmanager
+def installed(*, into: Path) -> Iterator[Release]:
+    """A release in a namespace of its own, removed with everything at the end."""
+    helm = Helm.of_the_cluster()
+    admin = Client.from_kubeconfig(helm.kubeconfig)
+    name = f"t{secrets.token_hex(3)}"
+    group = f"{name}.agenttask.dev"
+    archive = package(helm=helm, into=into, group=group)
+    release = Release(helm=helm, admin=admin, chart=archive, name=name, group=group)
+    admin.must("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
+    try:
+        release.upgrade()
+        yield release
+    finally:
+        release.uninstall()
+        admin.send("DELETE", release.crd)
+        admin.send("DELETE", f"/api/v1/namespaces/{name}")
