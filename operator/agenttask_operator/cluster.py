@@ -36,7 +36,6 @@ REQUEST_SECONDS: Final = 30
 PAGE: Final = 500
 CONNECTIONS: Final = 64
 
-_TASKS: Final = f"/apis/{contract.GROUP}/{contract.VERSION}"
 _ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 _APPLY: Final = "application/apply-patch+yaml"
 _JSON: Final = "application/json"
@@ -100,7 +99,7 @@ class Cluster:
 
     async def tasks(self, *, page: int = PAGE) -> AsyncIterator[Task]:
         """All tasks, a page in memory at a time."""
-        async for raw in self._list(f"{_TASKS}/{contract.PLURAL}", page=page):
+        async for raw in self._list(f"{_api()}/{contract.PLURAL}", page=page):
             yield read_task(raw)
 
     async def pods(self, *, page: int = PAGE) -> AsyncIterator[Pod]:
@@ -140,7 +139,7 @@ class Cluster:
             "metadata": {
                 "name": meta.name,
                 "namespace": meta.namespace,
-                "uid": meta.uid,
+                # Also tells a task of the same name from this one: no two objects share a version.
                 "resourceVersion": meta.resource_version,
             },
             "status": msgspec.to_builtins(status),
@@ -175,7 +174,7 @@ class Cluster:
 
     async def check_served(self) -> None:
         """Raise unless the server answers and knows AgentTasks."""
-        await self._call("GET", f"{_TASKS}/{contract.PLURAL}", query={"limit": "1"})
+        await self._call("GET", f"{_api()}/{contract.PLURAL}", query={"limit": "1"})
 
     async def check_fence(self) -> None:
         """Raise unless the admission policy on the status and its binding exist."""
@@ -243,8 +242,12 @@ def _error(code: int, content: bytes) -> ClusterError:
     return RefusedError(message)
 
 
+def _api() -> str:
+    return f"/apis/{contract.GROUP}/{contract.VERSION}"
+
+
 def _task_path(namespace: str, name: str) -> str:
-    return f"{_TASKS}/namespaces/{namespace}/{contract.PLURAL}/{name}"
+    return f"{_api()}/namespaces/{namespace}/{contract.PLURAL}/{name}"
 
 
 def _pod_path(namespace: str, name: str) -> str:

@@ -15,7 +15,6 @@ import socket
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -35,8 +34,6 @@ CHECK_SECONDS: Final = 10
 CONFLICT_SECONDS: Final = 0.05
 
 logger = logging.getLogger(__name__)
-
-Sleep = Callable[[float], Awaitable[None]]
 
 
 async def work(*, queue: Queue[Key], reconciler: Reconciler) -> None:
@@ -130,11 +127,14 @@ class Operator:
 
     async def _served(self) -> None:
         """Wait for the API server, and for it to know AgentTasks: kopf would watch nothing, silently, before."""
+        said = ""
         while True:
             try:
                 await self._cluster.check_served()
             except ClusterError as error:
-                logger.warning("Waiting for AgentTasks to be served: %s", error)
+                if str(error) != said:
+                    said = str(error)
+                    logger.warning("Waiting for AgentTasks to be served: %s", said)
                 await asyncio.sleep(1)
             else:
                 return

@@ -1,0 +1,298 @@
+"""One task on a real API server, with the test in the place of scheduler, kubelet and runner.
+
+The operator's own code runs against a copy of the API under a group of its own (so an installed operator takes no part)
+and with the rights the chart gives it. Its pods are taken by no scheduler; a test binds them to a node that does not
+exist, so they stay Terminating when deleted, and reports their state as a kubelet would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from agenttask import contract
+from agenttask_operator.cluster import Cluster, ClusterError, ConflictError
+from agenttask_operator.observed import Status, Task
+from agenttask_operator.reconcile import Key, Reconciler
+from agenttask_operator.settings import Settings
+
+from tests.api.client import APPLY, MERGE, Client, Object
+from tests.api.crd.installed import Copy
+
+SETTINGS: Final = msgspec.convert(
+    {
+        "runner": {"image": "none.invalid/none"},
+        "model": {"baseURL": "https://model.invalid/v1", "name": "small"},
+        "store": {"s3": {"bucket": "bucket"}},
+    },
+    Settings,
+)
+RUNNING: Final[Object] = {"running": {"startedAt": "2026-03-01T12:00:00Z"}}
+
+
+class Killed(BaseException):
+    """The operator's process ended here; no handler of its own sees this."""
+
+
+@dataclass(kw_only=True)
+class Clock:
+    """The real time, ahead by as much as a test wants."""
+
+    ahead: timedelta = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def pass_by(self, seconds: float) -> None:
+        self.ahead += timedelta(seconds=seconds)
+
+
+@dataclass(kw_only=True)
+class Writes:
+    """Counts writes, and kills the operator at one of them."""
+
+    kill_at: int | None = None
+    """The write, counted from 1."""
+    lands: bool = False
+    """Whether that write still reaches the server."""
+    done: list[str] = field(default_factory=list)
+
+    def before(self, name: str) -> None:
+        self.done.append(name)
+        if len(self.done) == self.kill_at and not self.lands:
+            raise Killed
+
+    def after(self) -> None:
+        if len(self.done) == self.kill_at and self.lands:
+            raise Killed
+
+
+class WatchedCluster(Cluster):
+    """The real calls, counted; pods go to no scheduler."""
+
+    writes: Writes
+
+    async def create_pod(self, manifest: dict[str, Any]) -> None:
+        manifest["spec"]["schedulerName"] = "nobody"
+        self.writes.before("create")
+        await super().create_pod(manifest)
+        self.writes.after()
+
+    async def delete_pod(self, *, namespace: str, name: str, uid: str) -> None:
+        self.writes.before("delete")
+        await super().delete_pod(namespace=namespace, name=name, uid=uid)
+        self.writes.after()
+
+    async def apply_status(self, *, task: Task, status: Status) -> Task:
+        self.writes.before("status")
+        made = await super().apply_status(task=task, status=status)
+        self.writes.after()
+        return made
+
+
+@dataclass(kw_only=True)
+class World:
+    """A task's name, and all that may be done to it."""
+
+    copy: Copy
+    cluster: WatchedCluster
+    name: str
+    clock: Clock = field(default_factory=Clock)
+    writes: Writes = field(default_factory=Writes)
+
+    def __post_init__(self) -> None:
+        self.cluster.writes = self.writes
+        self.restart()
+
+    # The operator.
+
+    def restart(self) -> None:
+        """A new operator process: what the last one kept in memory is gone."""
+        self.operator = self.another_operator()
+
+    def another_operator(self) -> Reconciler:
+        """One more operator at the same cluster."""
+        return Reconciler(cluster=self.cluster, settings=SETTINGS, clock=self.clock, reporter="test")
+
+    async def reconcile(self) -> float | None:
+        """One reconcile."""
+        return await self.operator.reconcile(Key(self.copy.namespace, self.name))
+
+    async def settle(self) -> float | None:
+        """Reconcile until nothing is to be done at once, as the queue would. Returns when to look again, in seconds."""
+        for _ in range(20):
+            try:
+                after = await self.reconcile()
+            except ConflictError:
+                continue
+            except Killed:
+                self.writes.kill_at = None
+                self.restart()
+                continue
+            if after != 0:
+                return after
+        raise AssertionError(f"never settles: {self.status}")
+
+    # The user.
+
+    def apply(self, **spec: Any) -> Object:
+        """Create the task."""
+        return self.copy.create(name=self.name, spec={"prompt": "Hello.", **spec})
+
+    def edit(self, **spec: Any) -> None:
+        """Change the spec."""
+        self._admin.must("PATCH", self._path, body={"spec": spec}, content_type=MERGE)
+
+    def delete(self) -> None:
+        """Delete the task."""
+        self._admin.must("DELETE", self._path)
+
+    @property
+    def status(self) -> Object:
+        """The task's status now."""
+        found: Object = self._admin.must("GET", self._path).get("status", {})
+        return found
+
+    def condition(self, kind: str) -> tuple[str, str, str] | None:
+        """Status, reason and message of a condition."""
+        found = [one for one in self.status.get("conditions", []) if one["type"] == kind]
+        return (found[0]["status"], found[0]["reason"], found[0]["message"]) if found else None
+
+    # Scheduler and kubelet.
+
+    def pod_path(self, attempt: int) -> str:
+        return f"/api/v1/namespaces/{self.copy.namespace}/pods/{self.name}-{attempt}"
+
+    def pod(self, attempt: int) -> Object | None:
+        """The pod of an attempt, None if there is none."""
+        answer = self._admin.send("GET", self.pod_path(attempt))
+        return answer.body if answer.accepted else None
+
+    @property
+    def pods(self) -> list[str]:
+        """Names of all pods of the task's name that are not being deleted."""
+        path = f"/api/v1/namespaces/{self.copy.namespace}/pods"
+        items = self._admin.must("GET", path, labelSelector=f"{contract.LABEL_TASK}={self.name}")["items"]
+        return sorted(one["metadata"]["name"] for one in items if "deletionTimestamp" not in one["metadata"])
+
+    def bind(self, attempt: int) -> None:
+        """Place the pod on a node that does not exist."""
+        name = f"{self.name}-{attempt}"
+        body = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": name},
+            "target": {"kind": "Node", "name": "ghost"},
+        }
+        self._admin.must("POST", f"{self.pod_path(attempt)}/binding", body=body)
+
+    def report(
+        self, attempt: int, *, state: Object, phase: str = "Running", **conditions: tuple[str, str, int]
+    ) -> None:
+        """Say of the pod what its kubelet would. Conditions are (status, reason, seconds ago)."""
+        now = self.clock()
+        status = {
+            "phase": phase,
+            "containerStatuses": [_container(state)],
+            "conditions": [
+                {
+                    "type": kind,
+                    "status": state,
+                    "reason": reason,
+                    "lastTransitionTime": (now - timedelta(seconds=ago)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                }
+                for kind, (state, reason, ago) in conditions.items()
+            ],
+        }
+        self._admin.must("PATCH", f"{self.pod_path(attempt)}/status", body={"status": status}, content_type=MERGE)
+
+    def delete_pod(self, attempt: int, *, grace: int | None = None) -> None:
+        """Delete the pod as `kubectl delete pod` does."""
+        body = {"gracePeriodSeconds": grace} if grace is not None else {}
+        self._admin.must("DELETE", self.pod_path(attempt), body=body)
+
+    # The runner.
+
+    async def begin(self, attempt: int, *, step: int = 0, resumed_from: str | None = None) -> None:
+        """The pod is placed, its runner starts and claims the log."""
+        self.bind(attempt)
+        self.report(attempt, state=RUNNING)
+        await self.settle()
+        self.claim(attempt, step=step, resumed_from=resumed_from)
+        await self.settle()
+
+    def claim(self, attempt: int, *, step: int = 0, resumed_from: str | None = None) -> None:
+        """Report from the log, as the runner's own field manager does."""
+        seq = attempt * 100 + step
+        told = contract.RunnerStatus(
+            checkpoint=contract.CheckpointStatus(
+                key=f"log/{seq:012d}",
+                id=f"{seq}-0123456789ab",
+                seq=seq,
+                step=step,
+                attempt=attempt,
+                digest="d" * 64,
+                progress_digest=f"{step}" * 8,
+                time="2026-03-01T12:00:00Z",
+                size_bytes=100,
+                resumed_from=resumed_from,
+            ),
+            progress=contract.ProgressStatus(step=step, max_steps=50, display=f"{step}/50", message="Working."),
+            usage=contract.UsageStatus(
+                model_calls=step,
+                repeated_model_calls=0,
+                tool_calls=0,
+                prompt_tokens=1,
+                completion_tokens=1,
+                attempts=(),
+            ),
+        )
+        body = {
+            "apiVersion": f"{self.copy.group}/{contract.VERSION}",
+            "kind": contract.KIND,
+            "metadata": {"name": self.name},
+            "status": msgspec.to_builtins(told),
+        }
+        query = {"fieldManager": contract.RUNNER_MANAGER, "force": "true"}
+        self._admin.must("PATCH", f"{self._path}/status", body=body, content_type=APPLY, **query)
+
+    def end(self, attempt: int, outcome: contract.Outcome, *, code: int = 0, **said: Any) -> None:
+        """The runner ends with its message."""
+        told = contract.Termination(
+            contract=contract.CONTRACT,
+            outcome=outcome,
+            reason=said.pop("reason", outcome),
+            message=said.pop("message", "It is so."),
+            attempt=attempt,
+            **said,
+        )
+        self.exit(attempt, code=code, message=msgspec.json.encode(told).decode())
+
+    def exit(self, attempt: int, *, code: int, message: str = "") -> None:
+        """The container ends."""
+        ended = {"terminated": {"exitCode": code, "reason": "Completed" if code == 0 else "Error", "message": message}}
+        self.report(attempt, state=ended, phase="Succeeded" if code == 0 else "Failed")
+
+    @property
+    def _admin(self) -> Client:
+        return self.copy.admin
+
+    @property
+    def _path(self) -> str:
+        return self.copy.path(task=self.name)
+
+
+def _container(state: Object) -> Object:
+    return {
+        "name": contract.CONTAINER,
+        "image": "none.invalid/none",
+        "imageID": "",
+        "ready": "running" in state,
+        "restartCount": 0,
+        "state": state,
+    }
+
+
+__all__ = ["RUNNING", "SETTINGS", "Clock", "ClusterError", "Killed", "WatchedCluster", "World", "Writes"]
