@@ -35,6 +35,8 @@ def install(*, provider: Provider, environment: Environment) -> None:
         namespace,
         "--create-namespace",
         "--reset-then-reuse-values",
+        # What somebody scaled or edited by hand goes back to what the values say.
+        "--force-conflicts",
         *provider.chart_values(environment=environment),
     )
     operator = f"deployment/{RELEASE}-operator"

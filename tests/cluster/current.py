@@ -137,7 +137,12 @@ class Current:
             }
         credentials = Credentials.create()
         store = S3Pod(
-            kubeconfig=kubeconfig, namespace=_NAMESPACE, image=image, credentials=credentials, owner=self.folder
+            kubeconfig=kubeconfig,
+            namespace=_NAMESPACE,
+            image=image,
+            credentials=credentials,
+            node_selector={},
+            owner=self.folder,
         )
         return {
             "s3_host_endpoint": store.start(),

@@ -26,6 +26,7 @@ from tests.cluster.shell import ClusterError, run, say, succeeds, wait_until
 
 _NAME: Final = "agenttask"
 _TOOLS: Final = ("docker", "kind", "kubectl", "helm")
+_CONTROL_PLANE: Final = f"{_NAME}-control-plane"
 _PEERS: Final = "agenttask-peers"
 _HANG_SECONDS: Final = 90
 _IMAGE_STEP: Final = "Ensuring node image"
@@ -63,16 +64,17 @@ class Kind:
         if image and not succeeds("docker", "image", "inspect", image):
             raise ClusterError(f"AGENTTASK_KIND_IMAGE is {image}, which is not in the Docker engine")
         self._create(image=image)
-        for node in (f"{_NAME}-control-plane", *self.nodes()):
+        for node in (_CONTROL_PLANE, *self.nodes()):
             self.wait_ready(node=node, seconds=60)
         say("nodes are ready")
-        self.load(images=images.build(builder=self.builder, targets=("devstore",)))
+        self._load(images=images.build(builder=self.builder, targets=("devstore",)), nodes=(_CONTROL_PLANE,))
         self._kubectl("create", "namespace", _PEERS)
         store = S3Pod(
             kubeconfig=self._kubeconfig,
             namespace=_PEERS,
             image=images.LOCAL["devstore"],
             credentials=Credentials.create(),
+            node_selector={"node-role.kubernetes.io/control-plane": ""},
             owner=self.folder,
         )
         return Environment(
@@ -97,8 +99,7 @@ class Kind:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def load(self, *, images: list[str]) -> None:
-        for archive in self.builder.archive(images=images):
-            run("kind", "load", "image-archive", archive, "--name", _NAME)
+        self._load(images=images, nodes=self.nodes())
 
     def chart_values(self, *, environment: Environment) -> list[str]:
         return [*chart.local_image_values("operator", "runner"), *chart.store_values(environment=environment)]
@@ -138,6 +139,10 @@ class Kind:
 
     def _kubectl(self, *words: str) -> str:
         return run("kubectl", "--kubeconfig", self._kubeconfig, *words)
+
+    def _load(self, *, images: list[str], nodes: tuple[str, ...]) -> None:
+        for archive in self.builder.archive(images=images):
+            run("kind", "load", "image-archive", archive, "--name", _NAME, "--nodes", ",".join(nodes))
 
     def _create(self, *, image: str | None) -> None:
         configuration = self.folder / "kind.json"
@@ -196,7 +201,7 @@ def _pull(image: str) -> None:
 
 
 def _journal() -> str:
-    for node in (f"{_NAME}-control-plane", f"{_NAME}-worker"):
+    for node in (_CONTROL_PLANE, f"{_NAME}-worker"):
         try:
             return run("docker", "exec", node, "journalctl", "--no-pager", "-n", "40", timeout_seconds=20)
         except ClusterError:

@@ -30,6 +30,8 @@ class S3Pod:
     namespace: str
     image: str
     credentials: Credentials
+    node_selector: dict[str, str]
+    """Labels of the node it runs on: where tests drain and stop nodes, the store has to stay out of the way."""
     owner: Path
     """Folder whose processes this one's forwarding belongs to, and where its log goes."""
 
@@ -102,21 +104,7 @@ class S3Pod:
             "volumes": [{"name": "data", "emptyDir": {}}],
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 1,
-            # Where tests drain and stop nodes, the store stays out of the way, on the control plane.
-            "affinity": {
-                "nodeAffinity": {
-                    "preferredDuringSchedulingIgnoredDuringExecution": [
-                        {
-                            "weight": 100,
-                            "preference": {
-                                "matchExpressions": [
-                                    {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}
-                                ]
-                            },
-                        }
-                    ]
-                }
-            },
+            "nodeSelector": self.node_selector,
             "tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}],
             "securityContext": {
                 "runAsNonRoot": True,
