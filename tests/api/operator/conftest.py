@@ -55,6 +55,10 @@ def world(copy: Copy, api: WatchedCluster) -> Iterator[World]:
     made = World(copy=copy, cluster=api, name=f"t{secrets.token_hex(3)}")
     yield made
     copy.admin.send("DELETE", copy.path(task=made.name))
+    # No kubelet confirms their end, and the namespace would wait for them.
+    pods = f"/api/v1/namespaces/{copy.namespace}/pods"
+    selector = f"{contract.LABEL_TASK}={made.name}"
+    copy.admin.send("DELETE", pods, body={"gracePeriodSeconds": 0}, labelSelector=selector)
 
 
 def authority(kubeconfig: Path) -> Path:

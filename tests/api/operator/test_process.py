@@ -1,0 +1,121 @@
+"""The operator's moving parts against a real API server: watches, workers, resync, and who leads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from agenttask_operator import cluster as api_calls
+from agenttask_operator import handlers
+from agenttask_operator.cluster import ClusterError
+from agenttask_operator.handlers import Inbox
+from agenttask_operator.leader import Leadership
+from agenttask_operator.main import resync, work
+from agenttask_operator.queue import Queue
+from agenttask_operator.reconcile import Key
+
+from tests.api.crd.installed import Copy
+from tests.api.operator.world import WatchedCluster, World
+from tests.cluster.environment import Environment
+
+
+async def until(sentence: str, condition: Callable[[], bool], *, seconds: float = 20) -> None:
+    """Wait, with the operator's own tasks running meanwhile."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"not within {seconds} s: {sentence}") from None
+
+
+@contextlib.asynccontextmanager
+async def running(*jobs: asyncio.Task[None]) -> AsyncIterator[None]:
+    """Tasks that end with the block; one that ended before it failed."""
+    try:
+        yield
+        assert not [job for job in jobs if job.done()]
+    finally:
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+
+def parts(world: World) -> tuple[Queue[Key], Inbox]:
+    queue: Queue[Key] = Queue(later=asyncio.get_running_loop().call_later)
+    inbox = Inbox(queue=queue, departed=world.operator.departed)
+    inbox.leading = True
+    return queue, inbox
+
+
+async def test_watches_and_a_worker_carry_a_task_from_its_creation_to_its_second_attempt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = Environment.read()
+    assert environment is not None
+    monkeypatch.setenv("KUBECONFIG", str(environment.kubeconfig))
+    queue, inbox = parts(world)
+    worker = asyncio.create_task(work(queue=queue, reconciler=world.operator))
+    ready, stop = asyncio.Event(), asyncio.Event()
+    watch = asyncio.create_task(handlers.watch(inbox=inbox, ready=ready, stop=stop))
+    async with running(worker):
+        await ready.wait()
+        world.apply()
+        await until("the pod is recorded", lambda: "podUID" in world.status)
+        world.bind(1)
+        world.claim(1)
+        await until("the claim is noticed", lambda: world.status["phase"] == "Running")
+        world.delete_pod(1, grace=0)
+        await until("a second attempt", lambda: world.status["attempt"] == 2)
+        # Only a watch can have seen that: the reconcile finds no pod.
+        assert world.status["attempts"][0]["reason"] == "Deleted"
+        stop.set()
+        await watch
+
+
+async def test_a_resync_finds_what_the_watches_missed_and_nothing_else(world: World) -> None:
+    queue, inbox = parts(world)
+    world.apply()
+    assert await resync(cluster=world.cluster, reconciler=world.operator, queue=queue, inbox=inbox)
+    key = Key(world.copy.namespace, world.name)
+    found = [await queue.get() for _ in range(len(queue))]
+    assert key in found
+    await world.settle()
+    writes = list(world.writes.done)
+    # The first listing saw the task and no watch has shown it since: the watch is silent.
+    assert not await resync(cluster=world.cluster, reconciler=world.operator, queue=queue, inbox=inbox)
+    assert key not in [await queue.get() for _ in range(len(queue))]
+    assert world.writes.done == writes
+
+
+async def test_one_of_two_leads_and_the_other_follows_when_it_lets_go(api: WatchedCluster, copy: Copy) -> None:
+    first, second = (
+        Leadership(cluster=api, namespace=copy.namespace, name=f"{copy.namespace}-agenttask-operator", identity=name)
+        for name in ("first", "second")
+    )
+    led: list[str] = []
+    holding = asyncio.create_task(first.hold(lead=lambda: led.append("first")))
+    await until("one leads", lambda: bool(led))
+    waiting = asyncio.create_task(second.hold(lead=lambda: led.append("second")))
+    async with running(waiting):
+        async with running(holding):
+            await asyncio.sleep(0)
+            assert led == ["first"]
+        await second.release()
+        assert led == ["first"]
+        await first.release()
+        await until("the other leads", lambda: led == ["first", "second"], seconds=10)
+    await second.release()
+
+
+async def test_the_operator_may_see_that_its_status_is_fenced(
+    api: WatchedCluster, copy: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.check_served()
+    monkeypatch.setattr(api_calls, "STATUS_POLICY", f"{copy.group}-status")
+    await api.check_fence()
+    monkeypatch.setattr(api_calls, "STATUS_POLICY", "no-such-policy")
+    with pytest.raises(ClusterError):
+        await api.check_fence()
