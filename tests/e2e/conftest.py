@@ -17,6 +17,7 @@ import pytest
 from tests.cluster.environment import Environment
 from tests.e2e.harness.kube import Api, Kind, Object
 from tests.e2e.harness.model import Reply, ScriptedModel
+from tests.e2e.harness.operator import Operator
 from tests.e2e.harness.tasks import Task, manifest, model_of, secrets
 from tests.e2e.harness.tools import ToolServer
 from tests.e2e.harness.witness import Bucket
@@ -105,8 +106,16 @@ def furnish(*, api: Api, environment: Environment, namespace: str) -> None:
         api.apply(Kind.SECRET, secret, namespace=namespace)
 
 
+@pytest.fixture(scope="session")
+def operator(api: Api, environment: Environment) -> Operator:
+    """The installed operator, up and ready."""
+    installed = Operator(api=api, namespace=environment.operator_namespace)
+    installed.wait_ready()
+    return installed
+
+
 @pytest.fixture
-def home(api: Api, environment: Environment, namespace: str) -> str:
+def home(api: Api, environment: Environment, namespace: str, operator: Operator) -> str:
     """A namespace of its own in which a task finds all it needs."""
     furnish(api=api, environment=environment, namespace=namespace)
     return namespace

@@ -47,7 +47,7 @@ class World:
 
 
 @pytest.fixture
-def world(api: Api, environment: Environment) -> Iterator[World]:
+def world(api: Api, environment: Environment, operator: Operator) -> Iterator[World]:
     """The world, put back in order afterwards: nodes schedulable, the operator up."""
     world = World(
         api=api, environment=environment, operator=Operator(api=api, namespace=environment.operator_namespace)
