@@ -7,6 +7,7 @@ process ends when the lease is lost (another replica works now) or a watch fails
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -17,7 +18,7 @@ import time
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from agenttask_operator import handlers, health, settings
 from agenttask_operator.cluster import Cluster, ClusterError, ConflictError
@@ -99,31 +100,38 @@ class Operator:
     async def run(self) -> int:
         """Work until told to stop. Returns the exit code: 0 after SIGTERM or SIGINT, 1 if a part failed."""
         probes = await health.serve(health=self._health)
-        watching, stop_watching, stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        parts = [asyncio.create_task(self._check()), asyncio.create_task(self._resync())]
+        stop_watching, told = asyncio.Event(), asyncio.Event()
+        parts: list[asyncio.Task[Any]] = [asyncio.create_task(self._check()), asyncio.create_task(self._resync())]
         parts += [asyncio.create_task(self._work()) for _ in range(WORKERS)]
         try:
             await self._served()
-            watch = asyncio.create_task(handlers.watch(inbox=self._inbox, ready=watching, stop=stop_watching))
-            parts.append(watch)
-            await asyncio.wait([watch, asyncio.create_task(watching.wait())], return_when=asyncio.FIRST_COMPLETED)
-            # After kopf has put its own there: the lease is to be released before the watches wind down.
+            parts.append(await self._watch(stop=stop_watching))
+            # After kopf has put its own there: the lease is to be given back before the watches wind down.
             for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-            parts.append(asyncio.create_task(self._lead()))
-            told = asyncio.create_task(stopped.wait())
-            done, _ = await asyncio.wait([told, *parts], return_when=asyncio.FIRST_COMPLETED)
-            for part in done - {told}:
-                logger.error("A part of the operator ended: %r", part)
-            return 0 if told in done else 1
+                asyncio.get_running_loop().add_signal_handler(number, told.set)
+            parts += [asyncio.create_task(self._lead()), asyncio.create_task(told.wait())]
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                if not told.is_set():
+                    logger.error("A part of the operator ended: %r", part)
+            return 0 if told.is_set() else 1
         finally:
             self._inbox.leading = False
             stop_watching.set()
-            await self._leadership.release()
             for part in parts:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
+            await self._leadership.release()
             await probes.cleanup()
+
+    async def _watch(self, *, stop: asyncio.Event) -> asyncio.Task[Any]:
+        """Start the watches; returns once they run, or have failed."""
+        ready = asyncio.Event()
+        watch = asyncio.create_task(handlers.watch(inbox=self._inbox, ready=ready, stop=stop))
+        started = asyncio.create_task(ready.wait())
+        await asyncio.wait([watch, started], return_when=asyncio.FIRST_COMPLETED)
+        started.cancel()
+        return watch
 
     async def _served(self) -> None:
         """Wait for the API server, and for it to know AgentTasks: kopf would watch nothing, silently, before."""
@@ -168,8 +176,9 @@ class Operator:
             pause = RESYNC_SECONDS * source.uniform(0.8, 1.2)
             if self._leading.is_set():
                 await asyncio.sleep(pause)
-            else:
-                await asyncio.wait([asyncio.ensure_future(self._leading.wait())], timeout=pause)
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._leading.wait(), timeout=pause)
 
     async def _check(self) -> None:
         """Keep readiness true to the facts."""
