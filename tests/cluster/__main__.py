@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
 from tests.cluster import lifecycle, provider
 from tests.cluster.environment import Environment
 from tests.cluster.provider import Provider
+from tests.cluster.publish import publish
 from tests.cluster.shell import ClusterError
 
 _NODE_COMMANDS: dict[str, tuple[str, Callable[[Provider, Environment, str], None]]] = {
@@ -32,7 +34,11 @@ def main() -> int:
     """Run one command; 1 and a sentence if it cannot be done, 3 if no cluster is possible here."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="boot a cluster, or bring the running one up to date with the work tree")
+    up = commands.add_parser("up", help="boot a cluster, or bring the running one up to date with the work tree")
+    up.add_argument("--yes", action="store_true", help="use the current cluster without asking")
+    publishing = commands.add_parser("images", help="build the images; push them if a registry is given")
+    for option in ("registry", "tag", "platforms"):
+        publishing.add_argument(f"--{option}", default="")
     commands.add_parser("down", help="take the cluster down and leave nothing behind")
     commands.add_parser("status", help="say which cluster runs")
     for name, (text, _) in _NODE_COMMANDS.items():
@@ -50,7 +56,12 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if arguments.command == "images":
+        publish(registry=arguments.registry, tag=arguments.tag, platforms=arguments.platforms)
+        return
     if arguments.command == "up":
+        if arguments.yes:
+            os.environ["AGENTTASK_YES"] = "1"
         lifecycle.bring_up()
         return
     if arguments.command == "down":
