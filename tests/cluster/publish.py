@@ -39,6 +39,8 @@ def _push(*, target: str, image: str, platforms: str) -> None:
     options = ["--target", target, "--build-arg", f"BASE={images.base()}"]
     if target == "devstore":
         options.append(f"--build-context=versitygw={images.versitygw_context()}")
+        # It is for trying things out; its program is built for this machine alone.
+        platforms = ""
     if platforms:
         options.append(f"--platform={platforms}")
     if shutil.which("docker"):
