@@ -26,6 +26,8 @@ from agenttask.contract import (
 from agenttask.log import RecordRef
 from agenttask.status_api import Answer, StatusApi
 
+MESSAGE_BYTES: Final = 1024
+"""What `status.progress.message` holds; a longer one would be refused, and so never accepted."""
 INTERVAL_SECONDS: Final = 10.0
 """Between two accepted writes, but for the last."""
 FIRST_RETRY_SECONDS: Final = 0.5
@@ -85,12 +87,12 @@ def cut_text(text: str, *, limit: int) -> str:
 
 def _doing(state: State) -> str:
     if state.ended is not None:
-        return state.ended.message
+        return cut_text(state.ended.message, limit=MESSAGE_BYTES)
     if state.stopped:
         return "stopped; to be resumed"
     if state.open_calls:
         names = ", ".join(dict.fromkeys(call.tool for call in state.open_calls))
-        return cut_text(f"running {names}", limit=200)
+        return cut_text(f"running {names}", limit=MESSAGE_BYTES)
     return "calling the model"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,8 @@ import pytest
 import yaml
 from agenttask_operator import settings
 
-from tests.api.charts import CHART, ROOT, Helm, HelmError, only
+from tests.api.charts import CHART, IMAGES, ROOT, Helm, HelmError, only
+from tests.api.charts import settings as settings_of
 from tests.api.client import Client, Object
 
 RUNNER: Final = {"image": "registry.example.com/agenttask-runner:0.1.0", "imagePullPolicy": "IfNotPresent"}
@@ -213,3 +215,15 @@ def test_every_value_is_documented_and_in_the_schema() -> None:
                 node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
         assert path.rsplit(".", 1)[-1] in documented, path
     assert text.count("# -- ") == len(leaves(yaml.safe_load(text)))
+
+
+def test_helms_own_lint_has_nothing_to_say(helm: Helm) -> None:
+    helm.run("lint", CHART, "--strict", *settings_of(IMAGES))
+
+
+def test_chart_and_packages_have_one_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    versions = {chart["version"], chart["appVersion"]}
+    for package in ("operator", "runner"):
+        versions.add(tomllib.loads((ROOT / package / "pyproject.toml").read_text())["project"]["version"])
+    assert len(versions) == 1

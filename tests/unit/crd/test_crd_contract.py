@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 import yaml
-from agenttask import contract
+from agenttask import contract, report
 from msgspec.structs import FieldInfo
 
 CRD: Final = yaml.safe_load((Path(__file__).parents[3] / "crds/agenttask.yaml").read_text())
@@ -129,3 +129,8 @@ def test_every_field_is_bounded(path: str) -> None:
             assert "maxItems" in schema
         case {"type": "object", "additionalProperties": _}:
             assert "maxProperties" in schema
+
+
+def test_what_the_runner_says_it_does_fits() -> None:
+    progress = SCHEMA["status"]["properties"]["progress"]["properties"]
+    assert progress["message"]["maxLength"] >= report.MESSAGE_BYTES
