@@ -11,7 +11,7 @@ UV_VERSION := 0.13.9
 .PHONY: help demo test test-unit test-api test-e2e lint format bench cluster-up cluster-down reload images
 
 help: ## Show what there is to type
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1 # \2/' | column -t -s'#'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1 # \2/' | column -t -s'#'
 
 demo: .venv ## See an agent lose its pod, and its node, and go on
 	@status=0; $(RUN) python -m tests.cluster up || status=$$?; \
