@@ -62,7 +62,8 @@ images: .venv ## Build the images; REGISTRY=… TAG=… PLATFORMS=linux/amd64,li
 
 .cache/uv/bin/uv:
 	@echo "Installing uv $(UV_VERSION) into .cache/uv"
-	@python3 -m venv .cache/uv
+	@python3 -m venv .cache/uv || { echo "Installing the Debian package python3-venv (nothing is removed)"; \
+		apt-get update -q && apt-get install -q -y --no-remove python3-venv && python3 -m venv --clear .cache/uv; }
 	@.cache/uv/bin/pip install --quiet "uv==$(UV_VERSION)"
 
 .PHONY: peers

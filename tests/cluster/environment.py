@@ -34,28 +34,34 @@ class Environment:
         """The environment variables, PATH not among them."""
         return {name: str(getattr(self, field)) for field, name in _VARIABLES.items()}
 
-    def write(self, path: Path = ENVIRONMENT) -> None:
-        """Write the file whole or not at all: others wait for it."""
+    def render(self) -> str:
+        """The text of the file."""
         lines = [f"export {name}={shlex.quote(value)}" for name, value in self.variables().items()]
-        lines.append(f'export PATH={shlex.quote(self.path)}:"$PATH"')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
-        fresh.write_text("\n".join(lines) + "\n")
-        fresh.chmod(0o600)
-        fresh.replace(path)
+        return "\n".join([*lines, f'export PATH={shlex.quote(self.path)}:"$PATH"', ""])
 
     @classmethod
-    def read(cls, path: Path = ENVIRONMENT) -> Environment | None:
-        """The environment of the running cluster, or None if none is up."""
-        if not path.exists():
-            return None
+    def parse(cls, text: str) -> Environment:
+        """What `render` has written."""
         found: dict[str, str] = {}
-        for line in path.read_text().splitlines():
+        for line in text.splitlines():
             name, _, value = line.removeprefix("export ").partition("=")
-            found[name] = shlex.split(value)[0] if value else ""
+            found[name] = "".join(shlex.split(value))
         fields = {field: found.get(name, "") for field, name in _VARIABLES.items()}
         kubeconfig = Path(fields.pop("kubeconfig"))
         return cls(kubeconfig=kubeconfig, path=found["PATH"].removesuffix(":$PATH"), **fields)
+
+    def write(self) -> None:
+        """Write the file whole or not at all: others wait for it."""
+        ENVIRONMENT.parent.mkdir(parents=True, exist_ok=True)
+        fresh = ENVIRONMENT.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(self.render())
+        fresh.replace(ENVIRONMENT)
+
+    @classmethod
+    def read(cls) -> Environment | None:
+        """The environment of the running cluster, or None if none is up."""
+        return cls.parse(ENVIRONMENT.read_text()) if ENVIRONMENT.exists() else None
 
 
 _VARIABLES = {

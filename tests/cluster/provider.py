@@ -70,23 +70,35 @@ class Provider(Protocol):
 
 def choose(*, name: str | None = None) -> Provider:
     """The provider of the given name, of AGENTTASK_CLUSTER, or the first that is possible here."""
+    # Here, since the providers are built on this module.
     from tests.cluster.current import Current
     from tests.cluster.kind import Kind
     from tests.cluster.native import Native
 
-    providers: dict[str, Provider] = {"kind": Kind(), "native": Native(), "current": Current()}
-    wanted = name or os.environ.get("AGENTTASK_CLUSTER")
-    if wanted:
-        if wanted not in providers:
-            raise ClusterError(f"AGENTTASK_CLUSTER is {wanted}; it can be {', '.join(providers)}")
-        reason = providers[wanted].unavailable()
+    return pick((Kind(), Native(), Current()), wanted=name or os.environ.get("AGENTTASK_CLUSTER") or None)
+
+
+def pick(providers: tuple[Provider, ...], *, wanted: str | None) -> Provider:
+    """The wanted provider, or the first possible one that is not `current`.
+
+    Raises NoClusterError if none is possible, ClusterError if the wanted one is not.
+    """
+    known = {provider.name: provider for provider in providers}
+    if wanted is not None:
+        if wanted not in known:
+            raise ClusterError(f"AGENTTASK_CLUSTER is {wanted}; it can be {', '.join(known)}")
+        reason = known[wanted].unavailable()
         if reason:
             raise ClusterError(f"AGENTTASK_CLUSTER={wanted} is not possible here: {reason}")
-        return providers[wanted]
-    reasons = {automatic: providers[automatic].unavailable() for automatic in ("kind", "native")}
-    for automatic, reason in reasons.items():
+        return known[wanted]
+    reasons: dict[str, str] = {}
+    for provider in providers:
+        if provider.name == "current":
+            continue
+        reason = provider.unavailable()
         if reason is None:
-            return providers[automatic]
+            return provider
+        reasons[provider.name] = reason
     raise NoClusterError(
         "No test cluster is possible here. The choices are:\n"
         f"  AGENTTASK_CLUSTER=kind     a cluster in Docker ({reasons['kind']})\n"
