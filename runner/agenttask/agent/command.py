@@ -41,18 +41,23 @@ async def run_command(*, argv: Sequence[str], stdin: bytes, env: Mapping[str, st
     Raises OSError if the command cannot be started.
     """
     loop = asyncio.get_running_loop()
-    transport, process = await loop.subprocess_exec(
-        lambda: _Process(stdout_limit=stdout_limit), *argv, env=dict(env), start_new_session=True
+    spawning = asyncio.ensure_future(
+        loop.subprocess_exec(lambda: _Process(stdout_limit=stdout_limit), *argv, env=dict(env), start_new_session=True)
     )
+    try:
+        # Shielded: asyncio loses a process, and its pipes, whose start is cancelled half-way.
+        transport, process = await asyncio.shield(spawning)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await _end(*await spawning)
+        raise
     try:
         _feed(transport, stdin)
         await process.exited
-        _kill_group(transport.get_pid())
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(process.drained), DRAIN_SECONDS)
+        _kill_group(transport)
+        await process.wait_drained()
     finally:
-        _kill_group(transport.get_pid())
-        transport.close()
+        await _end(transport, process)
     return Finished(
         code=transport.get_returncode() or 0,
         stdout=bytes(process.stdout),
@@ -70,7 +75,7 @@ class _Process(asyncio.SubprocessProtocol):
     def __init__(self, *, stdout_limit: int) -> None:
         loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[None] = loop.create_future()
-        self.drained: asyncio.Future[None] = loop.create_future()
+        self._drained: asyncio.Future[None] = loop.create_future()
         self.stdout = bytearray()
         self.stderr = bytearray()
         self.stdout_bytes = 0
@@ -88,8 +93,13 @@ class _Process(asyncio.SubprocessProtocol):
             self.exited.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.drained.done():
-            self.drained.set_result(None)
+        if not self._drained.done():
+            self._drained.set_result(None)
+
+    async def wait_drained(self) -> None:
+        """Wait until all pipes are at their end or closed, but not long."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._drained), DRAIN_SECONDS)
 
 
 def _feed(transport: asyncio.SubprocessTransport, stdin: bytes) -> None:
@@ -99,7 +109,13 @@ def _feed(transport: asyncio.SubprocessTransport, stdin: bytes) -> None:
         pipe.close()  # after what is buffered has been written
 
 
-def _kill_group(pid: int) -> None:
+async def _end(transport: asyncio.SubprocessTransport, process: _Process) -> None:
+    _kill_group(transport)
+    transport.close()
+    await process.wait_drained()
+
+
+def _kill_group(transport: asyncio.SubprocessTransport) -> None:
     """The command leads its session, so its process id is the group's, as long as anybody is left in it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(transport.get_pid(), signal.SIGKILL)

@@ -1,0 +1,135 @@
+"""Command tools as real processes: what they get, what they may do, and that nothing of them stays."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from agenttask.agent.state import Call
+from agenttask.agent.tools import OUTPUT_BYTES, Caller, Toolbox, ToolResult, idempotency_key
+from agenttask.contract import Tool
+
+INHERITED = {**os.environ, "AGENTTASK_MODEL_API_KEY": "sk-very-secret", "AWS_SECRET_ACCESS_KEY": "very-secret"}
+
+
+def call(arguments: str = '{"a": 1}') -> Call:
+    return Call(id="3.0", provider_id="x", tool="t", arguments=arguments)
+
+
+async def run(*command: str, arguments: str = '{"a": 1}', seconds: int = 30) -> ToolResult:
+    tool = Tool(name="t", recovery="Idempotent", command=command, timeout_seconds=seconds)
+    caller = Caller(namespace="ns", name="task", uid="uid", attempt=2)
+    async with httpx.AsyncClient() as http:
+        return await Toolbox(tools=[tool], caller=caller, http=http, inherited=INHERITED).run(call(arguments))
+
+
+def shell(script: str) -> tuple[str, str, str]:
+    return ("sh", "-c", script)
+
+
+async def test_arguments_come_on_stdin_and_the_result_is_stdout() -> None:
+    assert await run("cat", arguments='{"b":1, "a":2.50}') == ToolResult(text='{"b":1, "a":2.50}', ok=True)
+
+
+async def test_the_environment_is_an_allow_list_without_keys() -> None:
+    result = await run("env")
+    variables = dict(line.split("=", 1) for line in result.text.splitlines())
+    assert set(variables) <= {
+        "PATH", "HOME", "TMPDIR", "LANG", "AGENTTASK_IDEMPOTENCY_KEY", "AGENTTASK_NAMESPACE", "AGENTTASK_TASK",
+        "AGENTTASK_ATTEMPT",
+    }  # fmt: skip
+    assert variables["AGENTTASK_IDEMPOTENCY_KEY"] == idempotency_key(uid="uid", call=call())
+    assert (variables["AGENTTASK_NAMESPACE"], variables["AGENTTASK_TASK"]) == ("ns", "task")
+    assert variables["AGENTTASK_ATTEMPT"] == "2"
+    assert "secret" not in result.text
+
+
+FAILURES = {
+    "an exit code, with what it said": (shell("echo out; echo err >&2; exit 3"), "error: exit code 3\nerr\n\nout\n"),
+    "a signal": (shell("kill -9 $$"), "error: signal 9"),
+    "a program that does not exist": (("/no/such/program",), "error: FileNotFoundError"),
+    "a file that is no program": (("/etc/passwd",), "error: PermissionError"),
+}
+
+
+@pytest.mark.parametrize(("command", "want"), FAILURES.values(), ids=FAILURES.keys())
+async def test_a_failure_is_a_text_for_the_model(command: tuple[str, ...], want: str) -> None:
+    result = await run(*command)
+    assert not result.ok
+    assert result.text.startswith(want)
+
+
+async def test_a_long_output_is_cut_and_says_so_and_the_command_still_ends_well() -> None:
+    result = await run(*shell(f"head -c {OUTPUT_BYTES + 1000} /dev/zero | tr '\\0' x"))
+    assert result.ok
+    assert result.text == "x" * OUTPUT_BYTES + f"\n[cut: the first {OUTPUT_BYTES} of {OUTPUT_BYTES + 1000} bytes]"
+
+
+async def test_output_that_is_no_text_does_no_harm() -> None:
+    result = await run(*shell("printf '\\377ok'"))
+    assert result == ToolResult(text="\N{REPLACEMENT CHARACTER}ok", ok=True)
+
+
+async def test_a_command_that_does_not_read_its_arguments_is_fine() -> None:
+    assert await run("echo", "done", arguments=f'{{"a": "{"x" * 1_000_000}"}}') == ToolResult(text="done\n", ok=True)
+
+
+async def test_a_timeout_kills_the_whole_group(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    result = await run(*shell(f"sleep 100 & echo $! > {pids}; echo $$ >> {pids}; wait"), seconds=1)
+    assert result == ToolResult(text="error: no result within 1 s", ok=False)
+    await none_alive(pids)
+
+
+async def test_being_cancelled_kills_the_whole_group(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    task = asyncio.create_task(run(*shell(f"sleep 100 & echo $! > {pids}; echo $$ >> {pids}; wait")))
+    await until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await none_alive(pids)
+
+
+async def test_what_a_command_leaves_behind_is_killed_and_does_not_hold_its_result(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    begun = time.monotonic()
+    result = await run(*shell(f"sleep 100 & echo $! > {pids}; echo done"))
+    assert result == ToolResult(text="done\n", ok=True)
+    assert time.monotonic() - begun < 5
+    await none_alive(pids)
+
+
+async def test_a_process_that_left_the_group_with_the_pipe_delays_the_result_by_a_second_only(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    begun = time.monotonic()
+    try:
+        result = await run(*shell(f"setsid sh -c 'echo $$ > {pids}; exec sleep 100' & sleep 0.3; echo done"))
+        assert result == ToolResult(text="done\n", ok=True)
+        assert time.monotonic() - begun < 5
+    finally:
+        os.kill(int(pids.read_text()), 9)
+
+
+async def none_alive(pids: Path) -> None:
+    """Wait until none of the processes in the file runs; a zombie does not."""
+    await until(lambda: not any(runs(int(pid)) for pid in pids.read_text().split()))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the condition is another process's doing
+            await asyncio.sleep(0.01)
+
+
+def runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in {"Z", "X"}
