@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
-from agenttask.contract import ENV_POD_UID, RUNNER_MANAGER, TOKEN_DIR, Exit
-from tests.cluster.provider import Provider
+from agenttask.contract import ENV_POD_UID, RUNNER_MANAGER, Exit
 
+from tests.cluster.provider import Provider
 from tests.e2e.conftest import Start, Witnesses
-from tests.e2e.harness.kube import Api, Kind
+from tests.e2e.harness.kube import Api, Kind, Object
 from tests.e2e.harness.processes import with_environment
 from tests.e2e.harness.tasks import TWELVE_STEPS, Task, twelve_answer, twelve_replies
 from tests.e2e.harness.wait import until
@@ -33,7 +32,7 @@ def test_a_task_outlives_a_stopped_node_and_the_old_runner_ends_fenced_when_the_
     )
     pod = task.pod()
     uid, node = pod["metadata"]["uid"], pod["spec"]["nodeName"]
-    token = token_of(uid)
+    token = token_like(pod, api=api)
 
     with PodWatch(api=api, namespace=task.namespace) as watch:
         cluster.stop_node(node=node)
@@ -62,14 +61,17 @@ def test_a_task_outlives_a_stopped_node_and_the_old_runner_ends_fenced_when_the_
     assert after["podUID"] == status["podUID"]
 
 
-def token_of(uid: str) -> str:
-    """The token of the pod's runner, read from outside."""
-    pid = with_environment(ENV_POD_UID, uid)[0]
-    return Path(f"/proc/{pid}/root{TOKEN_DIR}/token").read_text()
+def token_like(pod: Object, *, api: Api) -> str:
+    """A token such as the pod's runner holds: of its service account, bound to this very pod."""
+    meta, account = pod["metadata"], pod["spec"].get("serviceAccountName", "default")
+    bound = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
+    path = f"/api/v1/namespaces/{meta['namespace']}/serviceaccounts/{account}/token"
+    made = api.request("POST", path, body={"spec": {"boundObjectRef": bound}})
+    return str(made["status"]["token"])
 
 
 def refusal_of_a_status_write(api: Api, task: Task, *, token: str) -> int:
-    """Write the task's progress with the old runner's own token, and return the server's answer."""
+    """Write the task's progress with a token bound to the old runner's pod, and return the server's answer."""
     body = {
         "apiVersion": "agenttask.dev/v1alpha1",
         "kind": "AgentTask",

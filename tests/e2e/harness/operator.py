@@ -51,7 +51,7 @@ class Operator:
             status, wanted = deployment["status"], deployment["spec"]["replicas"]
             current = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
             counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
-            return bool(current and counts == [wanted] * 3)
+            return bool(current and wanted and counts == [wanted] * 3)
 
         until(
             ready, what="the operator is ready", within_seconds=within_seconds, seen=lambda: self.deployment()["status"]
