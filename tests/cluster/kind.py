@@ -226,7 +226,7 @@ def _configuration() -> dict[str, Any]:
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "nodes": [{"role": "control-plane"}, {"role": "worker"}, {"role": "worker"}],
         "kubeadmConfigPatches": [
-            json.dumps(_cluster_patch()),
+            *(json.dumps(_cluster_patch(version)) for version in ("v1beta3", "v1beta4")),
             json.dumps({"kind": "KubeletConfiguration", "failCgroupV1": False, "nodeStatusUpdateFrequency": "2s"}),
         ],
     }
@@ -236,13 +236,16 @@ def _configuration() -> dict[str, Any]:
     return configuration
 
 
-def _cluster_patch() -> dict[str, Any]:
+def _cluster_patch(version: str) -> dict[str, Any]:
+    """A patch for kubeadm's configuration of one API version; kind applies it where it uses that version."""
+
     # In v1beta4 extraArgs is a list, and a patch replaces the whole of it: kind's own entries are repeated.
-    def arguments(**values: str) -> list[dict[str, str]]:
-        return [{"name": name.replace("_", "-"), "value": value} for name, value in values.items()]
+    def arguments(**values: str) -> object:
+        named = {name.replace("_", "-"): value for name, value in values.items()}
+        return named if version == "v1beta3" else [{"name": name, "value": value} for name, value in named.items()]
 
     return {
-        "apiVersion": "kubeadm.k8s.io/v1beta4",
+        "apiVersion": f"kubeadm.k8s.io/{version}",
         "kind": "ClusterConfiguration",
         "apiServer": {
             "extraArgs": arguments(
