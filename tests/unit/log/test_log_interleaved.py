@@ -30,15 +30,18 @@ What = Fault | Literal["killed", "delivered"]
 
 
 class Move(NamedTuple):
-    """One move of the schedule: what becomes of a writer's oldest call, of the writer, or of its late puts."""
+    """One move of the schedule: what becomes of a writer's next calls, of the writer, or of its late puts."""
 
     writer: int
     what: What
+    calls: int
 
 
 WHATS: tuple[What, ...] = (*[Fault.NONE] * 14, Fault.LOST_REQUEST, Fault.LOST_ANSWER, Fault.LATE, "killed", "delivered")
 SCHEDULES = st.lists(
-    st.builds(Move, st.integers(0, len(WRITERS) - 1), st.sampled_from(WHATS)), min_size=30, max_size=150
+    st.builds(Move, st.integers(0, len(WRITERS) - 1), st.sampled_from(WHATS), st.integers(1, 6)),
+    min_size=10,
+    max_size=60,
 )
 
 
@@ -100,13 +103,15 @@ async def play(schedule: list[Move]) -> tuple[MemoryStore, list[Writer]]:
     writers = [Writer(attempt=a, holder=Holder(pod_uid=u, process=p), objects=objects) for a, u, p in WRITERS]
     tasks = [asyncio.create_task(writer.run()) for writer in writers]
     await settle()
-    for number, what in schedule:
+    for number, what, calls in schedule:
         if what == "killed":
             tasks[number].cancel()
         elif what == "delivered":
             await writers[number].store.deliver()
         else:
-            writers[number].let_go(what)
+            for _ in range(calls if what is Fault.NONE else 1):
+                writers[number].let_go(what)
+                await settle()
         await settle()
     for writer, task in zip(writers, tasks, strict=True):
         while not task.done():
