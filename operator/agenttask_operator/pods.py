@@ -63,7 +63,7 @@ def plan(*, task: Task, settings: Settings) -> Plan:
     # What the runner never looks at is left at its default, so that editing it changes no digest.
     told = contract.TaskSpec(prompt=spec.prompt, agent=agent, checkpoint=spec.checkpoint, budget=spec.budget)
     made = Plan(spec=told, location=_location(task=task, spec=spec, settings=settings))
-    size = len(_assignment(task=task, plan=made, attempt=2**31, with_checkpoint=True))
+    size = len(_assignment(task=task, plan=made, attempt=2**31, with_checkpoint=True).encode())
     if size > contract.MAX_ASSIGNMENT_BYTES:
         limit = contract.MAX_ASSIGNMENT_BYTES
         raise SpecInvalidError(f"The spec takes {size} bytes in its pod, and {limit} is the most that fits.")

@@ -242,6 +242,10 @@ INVALID: dict[str, tuple[Task, str]] = {
         "cannot be read",
     ),
     "more than an annotation holds": (task(spec={"prompt": "x" * 200 * 1024}), "is the most that fits"),
+    "more bytes than an annotation holds, in fewer characters": (
+        task(spec={"prompt": "\N{EURO SIGN}" * 70 * 1024}),
+        "is the most that fits",
+    ),
 }
 
 
