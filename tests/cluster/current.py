@@ -24,6 +24,9 @@ from tests.cluster.shell import ClusterError, run, say
 
 _NAMESPACE: Final = "agenttask-test"
 _MADE_HERE: Final = "agenttask.dev/made-by=tests-cluster"
+_RELEASE_NAMESPACE: Final = r"jsonpath={.metadata.annotations.meta\.helm\.sh/release-namespace}"
+
+_NAMESPACES: Final = "jsonpath={.items[*].metadata.namespace}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,7 @@ class Current:
         # A copy of the one context: a later `kubectl config use-context` must not send tests elsewhere.
         kubeconfig.touch(mode=0o600)
         kubeconfig.write_text(run("kubectl", "config", "view", "--minify", "--flatten", "--raw"))
+        _refuse_second_operator(kubeconfig)
         self._make_namespace(kubeconfig)
         store = self._store(kubeconfig=kubeconfig, image=pushed["devstore"])
         return Environment(
@@ -90,7 +94,12 @@ class Current:
 
     def chart_values(self, *, environment: Environment) -> list[str]:
         pushed = {target: image for target, image in _pushed_images().items() if target != "devstore"}
+        crd = ("get", "crd", "agenttasks.agenttask.dev", "--ignore-not-found", "-o", _RELEASE_NAMESPACE)
+        owner = run("kubectl", "--kubeconfig", environment.kubeconfig, *crd)
+        # A CRD that another release, or a person, brought stays as it is.
+        foreign = ["--set", "crds.enabled=false"] if owner not in ("", _NAMESPACE) else []
         return [
+            *foreign,
             *chart.image_values(images=pushed, pull_policy="IfNotPresent"),
             *chart.store_values(environment=environment),
         ]
@@ -162,6 +171,15 @@ def _pushed_images() -> dict[str, str]:
             " `make images REGISTRY=… TAG=… PLATFORMS=…` pushed"
         )
     return images.pushed(registry=registry, tag=tag)
+
+
+def _refuse_second_operator(kubeconfig: Path) -> None:
+    """Two operators of two releases would both give every task a pod."""
+    selector = "app.kubernetes.io/name=agenttask,app.kubernetes.io/component=operator"
+    found = ("get", "deployments", "--all-namespaces", "--selector", selector, "-o", _NAMESPACES)
+    others = set(run("kubectl", "--kubeconfig", kubeconfig, *found).split()) - {_NAMESPACE}
+    if others:
+        raise ClusterError(f"an AgentTask operator runs in {', '.join(sorted(others))} already")
 
 
 def _confirm(context: str) -> None:
