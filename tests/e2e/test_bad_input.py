@@ -79,6 +79,9 @@ class Case:
     message: str = ""
     """What the server's own message holds."""
     agent: Object = field(default_factory=dict)
+    """What is laid over `spec.agent`."""
+    endpoint: Object = field(default_factory=dict)
+    """What is laid over `spec.agent.model`."""
 
 
 def _missing_secret(place: Place, task: Task) -> None:
@@ -139,10 +142,24 @@ def _no_pod(place: Place, task: Task) -> None:
     task.patch_spec(pod=None)
 
 
+def _shorter(place: Place, task: Task) -> None:
+    task.patch_spec(agent={"systemPrompt": None})
+
+
+# Each character takes three bytes, so that what the schema allows is more than a pod can carry.
+TOO_MUCH = "\N{EURO SIGN}" * 65536
+
 CASES = {
+    "the spec is larger than a pod can carry": Case(
+        reason="SpecInvalid",
+        prepare=lambda place: {"prompt": TOO_MUCH[:4096]},
+        agent={"systemPrompt": TOO_MUCH},
+        message="the most that fits",
+        heal=_shorter,
+    ),
     "the model's Secret is missing": Case(
         reason="SecretMissing",
-        agent={"apiKeySecretRef": {"name": "not-yet", "key": "api-key"}},
+        endpoint={"apiKeySecretRef": {"name": "not-yet", "key": "api-key"}},
         message='secret "not-yet" not found',
         heal=_missing_secret,
     ),
@@ -201,8 +218,8 @@ def play(case: Case, place: Place, *, name: str) -> Seen:
     spec = case.prepare(place)
     model_name = model_of(namespace=place.namespace, name=name)
     place.model.script(model_name, case.replies)
-    body = manifest(name=name, model=place.model, model_name=model_name, spec=spec)
-    body["spec"]["agent"]["model"].update(case.agent)
+    body = manifest(name=name, model=place.model, model_name=model_name, spec=spec, agent=case.agent)
+    body["spec"]["agent"]["model"].update(case.endpoint)
     task = Task.create(api=place.api, namespace=place.namespace, body=body)
     within = SAID_WITHIN_SECONDS + case.visible_seconds
     if case.stalled:
