@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,7 +46,7 @@ class LocalRun:
     fresh: bool
 
 
-def run_file(*, path: Path, store: str, fresh: bool) -> int:
+def run_file(*, path: Path, store: str, fresh: bool, open_store: Callable[[Location], Store] = open_store) -> int:
     """Run the task in a file: answer on stdout, progress on stderr; the exit code.
 
     The codes are `Exit`'s, but that a run that failed for good gives 1: shells know nothing of messages.

@@ -1,0 +1,145 @@
+"""A scripted model (aimock), a tool server, and tasks of twelve steps between them, each with a model of its own."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tests.api.runner.local_process import LocalProcess, Place
+from tests.e2e.harness.model import ScriptedModel, calls, says_sum
+from tests.e2e.harness.tools import ToolServer, number_of
+
+STEPS = 12
+ANSWER = f"The sum is {sum(map(number_of, range(1, STEPS)))}."
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[ScriptedModel]:
+    """aimock; its journal is the witness."""
+    model = ScriptedModel(address="127.0.0.1")
+    yield model
+    model.close()
+
+
+@pytest.fixture(scope="session")
+def tool_server() -> Iterator[ToolServer]:
+    server = ToolServer(address="127.0.0.1")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def processes() -> ForkServerContext:
+    """Where local runs come from: forked from a server that has everything imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.api.runner.local_process"])
+    return context
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A task of twelve steps: eleven tool calls, one by one, and an answer that is wrong if a result is missing."""
+
+    name: str
+    folder: Path
+    model: ScriptedModel
+    tools: ToolServer
+    processes: ForkServerContext
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "task.yaml"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "AGENTTASK_MODEL_BASE_URL": self.model.base_url,
+            "AGENTTASK_MODEL_NAME": self.name,
+            "AGENTTASK_MODEL_API_KEY": "sk-very-secret",
+        }
+
+    @property
+    def answer(self) -> str:
+        """What the newest process printed."""
+        return (self.folder / "answer").read_text().strip()
+
+    @property
+    def lines(self) -> str:
+        """What all processes said."""
+        return (self.folder / "lines").read_text()
+
+    def write(self, *, prompt: str = "Add up the numbers.") -> None:
+        tool = {
+            "name": "number",
+            "recovery": "Idempotent",
+            "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}},
+            "http": {"url": self.tools.url(task=self.name)},
+        }
+        self.file.write_text(json.dumps(self.manifest(prompt=prompt, tools=[tool])))
+
+    def manifest(self, *, prompt: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
+        """YAML's better half."""
+        return {
+            "apiVersion": "agenttask.dev/v1alpha1",
+            "kind": "AgentTask",
+            "metadata": {"name": self.name},
+            "spec": {"prompt": prompt, "agent": {"systemPrompt": "Be exact.", "tools": tools}},
+        }
+
+    def start(self, *, dies: Place | None = None, store: Path | None = None) -> ForkServerProcess:
+        """A process that runs the file."""
+        local = LocalProcess(
+            file=self.file,
+            store=store or self.folder / "store",
+            answer=self.folder / "answer",
+            lines=self.folder / "lines",
+            environment=self.environment,
+            dies=dies,
+        )
+        process = self.processes.Process(target=local.run)
+        process.start()
+        return process
+
+    def run(self, *, dies: Place | None = None) -> int:
+        """Run the file to the process's end; its exit code, negative for a signal."""
+        return self.end(self.start(dies=dies))
+
+    def end(self, process: ForkServerProcess) -> int:
+        """Wait for a process."""
+        process.join(timeout=60)
+        assert process.exitcode is not None, f"the runner hangs:\n{self.lines}"
+        return process.exitcode
+
+    def repeated(self) -> int:
+        """Model calls made more than once, by aimock's journal."""
+        return sum(self.model.repeated(self.name).values())
+
+
+class MakeJob(Protocol):
+    """Makes a job whose model thinks for so long each time; `on` another aimock than everybody's."""
+
+    def __call__(self, *, delay_seconds: float = 0.0, on: ScriptedModel = ...) -> Job: ...
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, model: ScriptedModel, tool_server: ToolServer, processes: ForkServerContext) -> MakeJob:
+    def make(*, delay_seconds: float = 0.0, on: ScriptedModel = model) -> Job:
+        name = f"job-{secrets.token_hex(4)}"
+        folder = tmp_path / name
+        folder.mkdir()
+        job = Job(name=name, folder=folder, model=on, tools=tool_server, processes=processes)
+        on.script(
+            name, [*(calls(("number", {"n": n})) for n in range(1, STEPS)), says_sum()], delay_seconds=delay_seconds
+        )
+        job.write()
+        return job
+
+    return make

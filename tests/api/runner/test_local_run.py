@@ -1,0 +1,134 @@
+"""`agenttask run` as real processes, killed at every place, with aimock's journal as the witness."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.api.runner.conftest import ANSWER, STEPS, MakeJob
+from tests.api.runner.local_process import Place
+from tests.api.waiting import until
+from tests.e2e.harness.model import ScriptedModel
+
+
+def test_twelve_steps_undisturbed_make_twelve_model_calls(make_job: MakeJob) -> None:
+    job = make_job()
+    assert job.run() == 0
+    assert job.answer == ANSWER
+    assert len(job.model.journal(job.name)) == STEPS
+    assert [use.n for use in job.tools.uses(task=job.name)] == list(range(1, STEPS))
+
+
+@pytest.mark.parametrize("number", range(1, STEPS + 1))
+def test_killed_at_any_model_call_it_resumes_with_the_same_answer_and_repeats_that_call_alone(
+    make_job: MakeJob, number: int
+) -> None:
+    job = make_job(delay_seconds=0.05)
+    process = job.start()
+    until(f"model call {number} has begun", lambda: job.model.begun(job.name) >= number)
+    process.kill()
+    assert job.end(process) == -signal.SIGKILL
+    assert job.run() == 0
+    assert job.answer == ANSWER
+    assert job.repeated() <= 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_store_call_it_resumes_with_the_same_answer_and_repeats_at_most_one_model_call(
+    make_job: MakeJob, when: str
+) -> None:
+    number, code = 0, -signal.SIGKILL
+    while code == -signal.SIGKILL:
+        number += 1
+        job = make_job()
+        code = job.run(dies=Place(when=when, number=number))
+        if code == -signal.SIGKILL:
+            assert job.run() == 0, job.lines
+        where = f"killed {when} store call {number}"
+        assert job.answer == ANSWER, where
+        assert job.repeated() <= 1, where
+        keys = [use.idempotency_key for use in job.tools.uses(task=job.name)]
+        assert len(keys) - len(set(keys)) <= 1, where
+        assert len(set(keys)) == STEPS - 1, where
+    assert code == 0
+    assert number > 2 * STEPS, "it was killed at every store call it makes"
+
+
+def test_a_second_process_fences_the_first(make_job: MakeJob) -> None:
+    job = make_job(delay_seconds=0.2)
+    first = job.start()
+    until("the first is at work", lambda: job.model.begun(job.name) >= 3)
+    assert job.run() == 0
+    assert job.end(first) == 77
+    assert job.answer == ANSWER
+    assert job.repeated() <= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_stop_it_finishes_its_call_and_running_again_repeats_nothing(
+    make_job: MakeJob, number: signal.Signals
+) -> None:
+    job = make_job(delay_seconds=0.3)
+    process = job.start()
+    until("a model call has begun", lambda: job.model.begun(job.name) >= 2)
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    assert job.end(process) == 75
+    assert job.run() == 0
+    assert job.answer == ANSWER
+    assert job.repeated() == 0
+
+
+def test_running_it_once_more_after_the_end_prints_the_answer_again(make_job: MakeJob) -> None:
+    job = make_job()
+    assert job.run() == 0
+    assert job.run() == 0
+    assert job.answer == ANSWER
+    assert len(job.model.journal(job.name)) == STEPS
+
+
+def test_another_prompt_is_refused_naming_fresh(make_job: MakeJob) -> None:
+    job = make_job()
+    assert job.run() == 0
+    job.write(prompt="Multiply the numbers.")
+    assert job.run() == 78
+    assert "--fresh" in job.lines
+
+
+FAULTS = {
+    "a rate limit": {"rateLimitRate": 1},
+    "an error": {"dropRate": 1},
+    "a dropped connection": {"disconnectRate": 1},
+    "half a reply": {"malformedRate": 1},
+}
+
+
+@pytest.fixture
+def flaky() -> Iterator[ScriptedModel]:
+    """An aimock of the test's own, since its faults meet everybody."""
+    model = ScriptedModel(address="127.0.0.1")
+    yield model
+    model.close()
+
+
+def disturb(model: ScriptedModel, fault: dict[str, int] | None) -> None:
+    """Let aimock meet every call with a fault, or with none."""
+    url = f"{model.base_url.removesuffix('/v1')}/__aimock/chaos"
+    (httpx.delete(url) if fault is None else httpx.post(url, json=fault)).raise_for_status()
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_a_fault_that_passes_is_waited_out(make_job: MakeJob, flaky: ScriptedModel, fault: dict[str, int]) -> None:
+    job = make_job(on=flaky)
+    disturb(flaky, fault)
+    process = job.start()
+    until("the fault was met", lambda: len(flaky.journal(job.name)) >= 1)
+    disturb(flaky, None)
+    assert job.end(process) == 0
+    assert job.answer == ANSWER
+    assert "retry" in job.lines
+    assert "sk-very-secret" not in job.lines
