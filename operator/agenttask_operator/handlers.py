@@ -141,6 +141,6 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     # kopf's limit is a rate of starting workers, not a bound; the queue's workers are the bound.
     settings.queueing.worker_limit = None
-    settings.watching.label_selectors["v1/pods"] = contract.LABEL_ATTEMPT
+    settings.watching.label_selectors["v1", "pods"] = contract.LABEL_ATTEMPT
     logging.getLogger("kopf").setLevel(logging.WARNING)
     return settings

@@ -62,21 +62,7 @@ async def test_a_create_that_meets_its_own_pod_adopts_it(world: World) -> None:
 
 
 async def test_a_foreign_pod_of_the_next_name_burns_the_number(world: World) -> None:
-    foreign = {
-        "metadata": {"name": f"{world.name}-1"},
-        "spec": {
-            "schedulerName": "nobody",
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [
-                {
-                    "name": "other",
-                    "image": "none.invalid/none",
-                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                }
-            ],
-        },
-    }
-    world.copy.admin.must("POST", f"/api/v1/namespaces/{world.copy.namespace}/pods", body=foreign)
+    world.foreign_pod(f"{world.name}-1")
     world.apply()
     await world.settle()
     status = world.status

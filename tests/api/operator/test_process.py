@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, ClassVar
 
 import pytest
 from agenttask_operator import cluster as api_calls
@@ -43,11 +44,29 @@ async def running(*jobs: asyncio.Task[None]) -> AsyncIterator[None]:
         await asyncio.gather(*jobs, return_exceptions=True)
 
 
-def parts(world: World) -> tuple[Queue[Key], Inbox]:
+async def taken(queue: Queue[Key]) -> list[Key]:
+    """All keys that wait, taken off the queue."""
+    keys = [await queue.get() for _ in range(len(queue))]
+    for key in keys:
+        queue.done(key)
+    return keys
+
+
+def parts(world: World) -> tuple[Queue[Key], Noting]:
     queue: Queue[Key] = Queue(later=asyncio.get_running_loop().call_later)
-    inbox = Inbox(queue=queue, departed=world.operator.departed)
+    inbox = Noting(queue=queue, departed=world.operator.departed)
     inbox.leading = True
     return queue, inbox
+
+
+class Noting(Inbox):
+    """Notes which pods the watch shows."""
+
+    pods: ClassVar[set[str]] = set()
+
+    def pod(self, *, kind: str | None, raw: Mapping[str, Any]) -> None:
+        self.pods.add(raw["metadata"]["name"])
+        super().pod(kind=kind, raw=raw)
 
 
 async def test_watches_and_a_worker_carry_a_task_from_its_creation_to_its_second_attempt(
@@ -56,6 +75,7 @@ async def test_watches_and_a_worker_carry_a_task_from_its_creation_to_its_second
     environment = Environment.read()
     assert environment is not None
     monkeypatch.setenv("KUBECONFIG", str(environment.kubeconfig))
+    world.foreign_pod(f"{world.name}-other")
     queue, inbox = parts(world)
     worker = asyncio.create_task(work(queue=queue, reconciler=world.operator))
     ready, stop = asyncio.Event(), asyncio.Event()
@@ -71,6 +91,8 @@ async def test_watches_and_a_worker_carry_a_task_from_its_creation_to_its_second
         await until("a second attempt", lambda: world.status["attempt"] == 2)
         # Only a watch can have seen that: the reconcile finds no pod.
         assert world.status["attempts"][0]["reason"] == "Deleted"
+        assert f"{world.name}-1" in inbox.pods
+        assert f"{world.name}-other" not in inbox.pods
         stop.set()
         await watch
 
@@ -80,13 +102,12 @@ async def test_a_resync_finds_what_the_watches_missed_and_nothing_else(world: Wo
     world.apply()
     assert await resync(cluster=world.cluster, reconciler=world.operator, queue=queue, inbox=inbox)
     key = Key(world.copy.namespace, world.name)
-    found = [await queue.get() for _ in range(len(queue))]
-    assert key in found
+    assert key in await taken(queue)
     await world.settle()
     writes = list(world.writes.done)
     # The first listing saw the task and no watch has shown it since: the watch is silent.
     assert not await resync(cluster=world.cluster, reconciler=world.operator, queue=queue, inbox=inbox)
-    assert key not in [await queue.get() for _ in range(len(queue))]
+    assert key not in await taken(queue)
     assert world.writes.done == writes
 
 

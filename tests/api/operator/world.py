@@ -160,6 +160,26 @@ class World:
         found = [one for one in self.status.get("conditions", []) if one["type"] == kind]
         return (found[0]["status"], found[0]["reason"], found[0]["message"]) if found else None
 
+    # Somebody else.
+
+    def foreign_pod(self, name: str) -> None:
+        """A pod that has nothing to do with the task."""
+        pod = {
+            "metadata": {"name": name},
+            "spec": {
+                "schedulerName": "nobody",
+                "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [
+                    {
+                        "name": "other",
+                        "image": "none.invalid/none",
+                        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                    }
+                ],
+            },
+        }
+        self._admin.must("POST", f"/api/v1/namespaces/{self.copy.namespace}/pods", body=pod)
+
     # Scheduler and kubelet.
 
     def pod_path(self, attempt: int) -> str:
