@@ -148,7 +148,7 @@ class _Attempt:
             await self._begin(journal)
             async with self._loop(model=model, journal=journal) as loop:
                 ended = await loop.run()
-        except (StopRequested, ModelError) as error:
+        except (StopRequested, ModelError, SpecInvalid) as error:
             calling = isinstance(error, StopRequested) and error.calling
             await journal.commit(Stopped(reason=of_error(error).reason, calling=calling))
             await reporter.flush()

@@ -19,6 +19,8 @@ STDERR_BYTES: Final = 4096
 DRAIN_SECONDS: Final = 1.0
 """How long output is read after the process and its group are gone: a process that left the group may hold the pipe."""
 
+REAP_TRIES: Final = 100
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
@@ -113,6 +115,16 @@ async def _end(transport: asyncio.SubprocessTransport, process: _Process) -> Non
     _kill_group(transport)
     transport.close()
     await process.wait_drained()
+    if process.exited.done():
+        await _reap_group(transport.get_pid())
+
+
+async def _reap_group(leader: int) -> None:
+    """Process 1 of a container inherits what a command leaves behind, and has to reap it or run out of process ids."""
+    with contextlib.suppress(ChildProcessError):
+        for _ in range(REAP_TRIES):
+            if os.waitpid(-leader, os.WNOHANG) == (0, 0):
+                await asyncio.sleep(0.01)  # killed, but not dead yet
 
 
 def _kill_group(transport: asyncio.SubprocessTransport) -> None:

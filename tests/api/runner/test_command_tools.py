@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -105,6 +107,22 @@ async def test_what_a_command_leaves_behind_is_killed_and_does_not_hold_its_resu
     await none_alive(pids)
 
 
+@pytest.fixture
+def as_process_one() -> Iterator[None]:
+    """Inherit orphans, as process 1 of a container does."""
+    set_child_subreaper = partial(ctypes.CDLL(None).prctl, 36)
+    assert set_child_subreaper(1) == 0
+    yield
+    assert set_child_subreaper(0) == 0
+
+
+@pytest.mark.usefixtures("as_process_one")
+async def test_process_1_reaps_what_a_command_leaves_behind(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    await run(*shell(f"sleep 100 & echo $! > {pids}; echo done"))
+    assert not exists(pids)
+
+
 async def test_a_process_that_left_the_group_with_the_pipe_delays_the_result_by_a_second_only(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     begun = time.monotonic()
@@ -125,6 +143,10 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - the condition is another process's doing
             await asyncio.sleep(0.01)
+
+
+def exists(pids: Path) -> bool:
+    return Path(f"/proc/{pids.read_text().strip()}").exists()
 
 
 def runs(pid: int) -> bool:

@@ -148,6 +148,9 @@ CONVERSATIONS = {
             {"role": "user", "content": CUT_REASONS["content_filter"]},
         ],
     ),
+    "calls count whatever the finish reason is called": Conversation(
+        events=(*START, asks(call("x"), finish="stop")), want=[ASKED, asks(call("x")).message]
+    ),
     "an empty reply is no answer": Conversation(
         events=(*START, says("")),
         want=[ASKED, {"role": "assistant", "content": PLACEHOLDER}, {"role": "user", "content": EMPTY_REPLY}],
