@@ -78,11 +78,10 @@ def disturb(shell: Shell) -> None:
     """Take the agent's pod, and then its node, away from it."""
     wait(lambda: step(shell) >= 4, what="the fourth step", seconds=120)
     say("It is at work. Delete its pod.")
-    shell.run(f"kubectl -n {NAMESPACE} delete pod research-{attempt(shell)} --wait=false")
-    wait(lambda: attempt(shell) >= 2 and step(shell) >= 7, what="the seventh step, in a new pod", seconds=120)
+    shell.run(f"kubectl -n {NAMESPACE} delete pod {pod(shell)} --now --wait=false")
+    wait(lambda: attempt(shell) >= 2 and step(shell) >= 8, what="the eighth step, in a new pod", seconds=120)
     say("A new pod went on from the checkpoint. Drain the node it is on.")
-    pod = f"research-{attempt(shell)}"
-    node = shell.read(f"kubectl -n {NAMESPACE} get pod {pod} -o jsonpath={{.spec.nodeName}}")
+    node = shell.read(f"kubectl -n {NAMESPACE} get pod {pod(shell)} -o jsonpath={{.spec.nodeName}}")
     # The selector spares the demo's own services, which are no part of the story.
     shell.run(f"kubectl drain {node} --pod-selector=agenttask.dev/task=research --delete-emptydir-data --timeout=120s")
 
@@ -107,8 +106,15 @@ def status(shell: Shell) -> dict[str, Any]:
 
 
 def step(shell: Shell) -> int:
-    """The last step recorded."""
-    return int(status(shell).get("progress", {}).get("step", 0))
+    """The newest step in the current pod's log, which is ahead of the status by up to 10 s."""
+    lines = shell.read(f"kubectl -n {NAMESPACE} logs {pod(shell)}").splitlines()
+    steps = (json.loads(line).get("step", 0) for line in lines if line.startswith("{"))
+    return max(steps, default=0)
+
+
+def pod(shell: Shell) -> str:
+    """Name of the current attempt's pod."""
+    return f"research-{attempt(shell)}"
 
 
 def attempt(shell: Shell) -> int:

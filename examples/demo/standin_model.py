@@ -2,7 +2,7 @@
 
 It speaks the chat-completions protocol and knows examples/research.yaml alone: look up ten rivers one by one, add the
 lengths, say the sum. What it says next follows from the conversation it is sent, so it keeps no state, and a call that
-is repeated gets the same reply. Every reply takes THINK_SECONDS (default 1), as if it had thought.
+is repeated gets the same reply. Every reply takes THINK_SECONDS (default 1.5), as if it had thought.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         message = reply(asked["messages"])
-        time.sleep(float(os.environ.get("THINK_SECONDS", "1")))
+        time.sleep(float(os.environ.get("THINK_SECONDS", "1.5")))
         body = json.dumps(
             {
                 "object": "chat.completion",
