@@ -54,11 +54,13 @@ class Current:
         """None: images come from a registry."""
         return None
 
+    def prepare(self) -> None:
+        """Ask."""
+        _pushed_images()
+        _confirm(run("kubectl", "config", "current-context").strip())
+
     def up(self) -> Environment:
-        """Ask, then make the namespace and the store in it."""
-        pushed = _pushed_images()
-        context = run("kubectl", "config", "current-context").strip()
-        _confirm(context)
+        """Make the namespace and the store in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         kubeconfig = self.folder / "kubeconfig"
         # A copy of the one context: a later `kubectl config use-context` must not send tests elsewhere.
@@ -66,7 +68,7 @@ class Current:
         kubeconfig.write_text(run("kubectl", "config", "view", "--minify", "--flatten", "--raw"))
         _refuse_second_operator(kubeconfig)
         self._make_namespace(kubeconfig)
-        store = self._store(kubeconfig=kubeconfig, image=pushed["devstore"])
+        store = self._store(kubeconfig=kubeconfig, image=_pushed_images()["devstore"])
         return Environment(
             provider=self.name,
             kubeconfig=kubeconfig,

@@ -53,17 +53,20 @@ class Kind:
     def builder(self) -> images.Builder:
         return images.Buildah() if os.environ.get("AGENTTASK_BUILDER") == "buildah" else images.Docker()
 
-    def up(self) -> Environment:
-        """Create the cluster and the S3 pod in it."""
+    def prepare(self) -> None:
+        """Name what is missing."""
         missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
         if missing:
             raise ClusterError(f"kind needs {', '.join(_TOOLS)}; missing here: {', '.join(missing)}")
-        self.down()
-        self.folder.mkdir(parents=True)
-        image = os.environ.get("AGENTTASK_KIND_IMAGE")
+        image = _node_image()
         if image and not succeeds("docker", "image", "inspect", image):
             raise ClusterError(f"AGENTTASK_KIND_IMAGE is {image}, which is not in the Docker engine")
-        self._create(image=image)
+
+    def up(self) -> Environment:
+        """Create the cluster and the S3 pod in it."""
+        self.down()
+        self.folder.mkdir(parents=True)
+        self._create(image=_node_image())
         for node in (_CONTROL_PLANE, *self.nodes()):
             self.wait_ready(node=node, seconds=60)
         say("nodes are ready")
@@ -191,6 +194,10 @@ class _Watch:
     def hangs(self) -> bool:
         """Whether creation, the image pulled, has taken too long."""
         return self._since is not None and time.monotonic() - self._since > _HANG_SECONDS
+
+
+def _node_image() -> str | None:
+    return os.environ.get("AGENTTASK_KIND_IMAGE") or None
 
 
 def _pull(image: str) -> None:

@@ -31,6 +31,8 @@ def bring_up() -> tuple[Provider, Environment]:
     """
     present = running()
     provider = present[0] if present else choose()
+    if not present:
+        provider.prepare()
     with ThreadPoolExecutor(max_workers=1) as pool:
         builder = provider.builder
         building = pool.submit(images.build, builder=builder) if builder else None

@@ -35,17 +35,20 @@ class Native:
 
     def unavailable(self) -> str | None:
         """Why this machine cannot carry a native cluster, or None."""
-        return None if debian.is_debian_root() else "native needs root on Debian"
+        return None if debian.is_debian_root() else "needs root on Debian"
 
     @property
     def builder(self) -> Buildah:
         return Buildah()
 
-    def up(self) -> Environment:
-        """Boot the cluster and the S3 server."""
+    def prepare(self) -> None:
+        """Install Debian packages and build the control plane, as far as they are not there."""
         self._refuse_foreign()
         debian.require(debian.NATIVE)
         binaries.provide(binaries.NATIVE)
+
+    def up(self) -> Environment:
+        """Boot the cluster and the S3 server."""
         say("starting the control plane")
         _OWNER_NOTE.write_text(str(self.folder))
         self.folder.mkdir(parents=True)
@@ -91,6 +94,8 @@ class Native:
         for place in _PLACES:
             remove_cgroups(place.name)
         network.disconnect()
+        # Those of an image build that was killed.
+        _unmount_below(CACHE / "containers")
         if folder.exists():
             _unmount_below(folder)
             shutil.rmtree(folder)

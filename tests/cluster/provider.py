@@ -37,8 +37,11 @@ class Provider(Protocol):
     def unavailable(self) -> str | None:
         """Why this machine cannot have such a cluster, or None if it can."""
 
+    def prepare(self) -> None:
+        """Install what the cluster and its images need, or say what a person has to; ask what has to be asked."""
+
     def up(self) -> Environment:
-        """Make the cluster and its S3 server; what an earlier crash left is removed first."""
+        """Once prepared: make the cluster and its S3 server; what an earlier crash left is removed first."""
 
     def down(self) -> None:
         """Leave nothing behind, whatever state it is in."""
