@@ -123,7 +123,7 @@ async def _reap_group(leader: int) -> None:
     """Process 1 of a container inherits what a command leaves behind, and has to reap it or run out of process ids."""
     with contextlib.suppress(ChildProcessError):
         for _ in range(REAP_TRIES):
-            if os.waitpid(-leader, os.WNOHANG) == (0, 0):
+            if os.waitpid(-leader, os.WNOHANG) == (0, 0):  # noqa: ASYNC222 - it does not wait
                 await asyncio.sleep(0.01)  # killed, but not dead yet
 
 
