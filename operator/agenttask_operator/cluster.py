@@ -78,7 +78,9 @@ class Cluster:
         if "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=configuration)
         else:
-            await config.load_kube_config(client_configuration=configuration)
+            # Looked up now: the client's own default is what the variable said when it was imported.
+            found = os.environ.get("KUBECONFIG")
+            await config.load_kube_config(config_file=found, client_configuration=configuration)
         configuration.connection_pool_maxsize = CONNECTIONS
         # Python 3.13 wants key identifiers in certificates, which the authorities of older EKS clusters, for one, lack.
         configuration.disable_strict_ssl_verification = True

@@ -7,12 +7,13 @@ Events that change nothing the operator decides on (a runner reports progress ev
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import kopf
 from agenttask import contract
@@ -20,6 +21,8 @@ from agenttask import contract
 from agenttask_operator.observed import Phase, Task, read_pod, read_task
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Departed, Key
+
+RETRY_SECONDS: Final = 1.0
 
 
 class Inbox:
@@ -139,6 +142,8 @@ def _kopf_settings() -> kopf.OperatorSettings:
     # Both kinds are known; looking for new ones would need rights over all CRDs.
     settings.scanning.disabled = True
     settings.posting.enabled = False
+    # For ever: after a finite number of them kopf gives up, and a server that starts answers 403 and 503 for a while.
+    settings.networking.error_backoffs = itertools.repeat(RETRY_SECONDS)
     # kopf's limit is a rate of starting workers, not a bound; the queue's workers are the bound.
     settings.queueing.worker_limit = None
     settings.watching.label_selectors["v1", "pods"] = contract.LABEL_ATTEMPT

@@ -1,7 +1,7 @@
 """The process: settings, probes, watches, the lease, and the workers that carry out decisions.
 
 Everything that can be waited out is waited out inside: an unreachable API server, a missing CRD, a standby's turn. The
-process ends when the lease is lost (another replica works now) or a watch fails for good, and is then started again.
+process ends when a watch fails for good, and is then started again.
 """
 
 from __future__ import annotations
@@ -82,27 +82,34 @@ async def resync(*, cluster: Cluster, reconciler: Reconciler, queue: Queue[Key],
 class Operator:
     """The parts, put together for one process."""
 
-    def __init__(self, *, cluster: Cluster, config: Settings, identity: str, namespace: str) -> None:
-        loop = asyncio.get_running_loop()
+    def __init__(
+        self, *, cluster: Cluster, config: Settings, identity: str, namespace: str, port: int = health.PORT
+    ) -> None:
         self._cluster = cluster
-        self._queue: Queue[Key] = Queue(later=loop.call_later)
+        self._port = port
+        self._queue: Queue[Key] = Queue(later=asyncio.get_running_loop().call_later)
         self._reconciler = Reconciler(
             cluster=cluster, settings=config, clock=lambda: datetime.now(UTC), reporter=identity
         )
         self._inbox = Inbox(queue=self._queue, departed=self._reconciler.departed)
         self._health = health.Health(clock=time.monotonic)
-        self._leading = asyncio.Event()
+        self._due = asyncio.Event()
+        self._workers: list[asyncio.Task[None]] = []
         self._leadership = Leadership(
             cluster=cluster, namespace=namespace, name=config.leader_election.lease_name, identity=identity
         )
         self._elects = config.leader_election.enabled
 
+    @property
+    def standing_by(self) -> bool:
+        """Whether another replica leads, or nobody can."""
+        return not self._inbox.leading
+
     async def run(self) -> int:
         """Work until told to stop. Returns the exit code: 0 after SIGTERM or SIGINT, 1 if a part failed."""
-        probes = await health.serve(health=self._health)
+        probes = await health.serve(health=self._health, port=self._port)
         stop_watching, told = asyncio.Event(), asyncio.Event()
         parts: list[asyncio.Task[Any]] = [asyncio.create_task(self._check()), asyncio.create_task(self._resync())]
-        parts += [asyncio.create_task(self._work()) for _ in range(WORKERS)]
         try:
             await self._served()
             parts.append(await self._watch(stop=stop_watching))
@@ -116,7 +123,7 @@ class Operator:
                     logger.error("A part of the operator ended: %r", part)
             return 0 if told.is_set() else 1
         finally:
-            self._inbox.leading = False
+            await self._stand_down()
             stop_watching.set()
             for part in parts:
                 part.cancel()
@@ -148,37 +155,47 @@ class Operator:
                 return
 
     async def _lead(self) -> None:
-        if not self._elects:
-            self._take_over()
-            await asyncio.Event().wait()
-        await self._leadership.hold(lead=self._take_over)
+        """Work while the lease is held; without it (the API was out of reach, or another won it) stand by again."""
+        while True:
+            if not self._elects:
+                self._take_over()
+                await asyncio.Event().wait()
+            await self._leadership.hold(lead=self._take_over)
+            logger.warning("The lease is lost: standing by")
+            await self._stand_down()
 
     def _take_over(self) -> None:
         logger.info("Leading")
         self._inbox.leading = True
-        self._leading.set()
+        self._workers = [
+            asyncio.create_task(work(queue=self._queue, reconciler=self._reconciler)) for _ in range(WORKERS)
+        ]
+        # Whatever happened before was dropped by the inbox.
+        self._due.set()
 
-    async def _work(self) -> None:
-        await self._leading.wait()
-        await work(queue=self._queue, reconciler=self._reconciler)
+    async def _stand_down(self) -> None:
+        self._inbox.leading = False
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        self._workers = []
 
     async def _resync(self) -> None:
         """Resync when leadership comes, and then about once a minute: what the watches missed heals here."""
         source = random.Random()  # noqa: S311 - spreads load, hides nothing
         while True:
+            self._due.clear()
+            pause = RESYNC_SECONDS * source.uniform(0.8, 1.2)
             try:
                 self._health.watching = await resync(
                     cluster=self._cluster, reconciler=self._reconciler, queue=self._queue, inbox=self._inbox
                 )
             except ClusterError as error:
                 logger.warning("Resync: %s", error)
+                pause = CHECK_SECONDS
             self._health.turned()
-            pause = RESYNC_SECONDS * source.uniform(0.8, 1.2)
-            if self._leading.is_set():
-                await asyncio.sleep(pause)
-                continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._leading.wait(), timeout=pause)
+                await asyncio.wait_for(self._due.wait(), timeout=pause)
 
     async def _check(self) -> None:
         """Keep readiness true to the facts."""

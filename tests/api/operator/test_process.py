@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import pytest
 from agenttask_operator import cluster as api_calls
 from agenttask_operator import handlers
-from agenttask_operator.cluster import ClusterError
+from agenttask_operator.cluster import Cluster, ClusterError
 from agenttask_operator.handlers import Inbox
 from agenttask_operator.leader import Leadership
-from agenttask_operator.main import resync, work
+from agenttask_operator.main import Operator, resync, work
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Key
 
 from tests.api.crd.installed import Copy
-from tests.api.operator.world import WatchedCluster, World
+from tests.api.operator.world import SETTINGS, WatchedCluster, World
+from tests.api.store.relay import Wire, relay
 from tests.cluster.environment import Environment
 
 
@@ -33,7 +36,7 @@ async def until(sentence: str, condition: Callable[[], bool], *, seconds: float 
 
 
 @contextlib.asynccontextmanager
-async def running(*jobs: asyncio.Task[None]) -> AsyncIterator[None]:
+async def running(*jobs: asyncio.Task[Any]) -> AsyncIterator[None]:
     """Tasks that end with the block; one that ended before it failed."""
     try:
         yield
@@ -42,6 +45,42 @@ async def running(*jobs: asyncio.Task[None]) -> AsyncIterator[None]:
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
+
+
+class Wired:
+    """A wire to a server, on a thread of its own: kopf ends every task of its loop that is younger than itself."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+    def cut(self) -> None:
+        self._loop.call_soon_threadsafe(self._wire.cut)
+
+    def mend(self) -> None:
+        self._wire.wire = Wire.WHOLE
+
+    @property
+    def address(self) -> str:
+        return self._wire.endpoint.replace("http:", "https:")
+
+    async def _serve(self) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        async with relay(self._target) as self._wire:
+            self._ready.set()
+            await self._end.wait()
+            self._wire.cut()
+            await asyncio.sleep(0)
 
 
 async def taken(queue: Queue[Key]) -> list[Key]:
@@ -95,6 +134,34 @@ async def test_watches_and_a_worker_carry_a_task_from_its_creation_to_its_second
         assert f"{world.name}-other" not in inbox.pods
         stop.set()
         await watch
+
+
+async def test_an_unreachable_api_server_is_waited_out_inside_the_process(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment = Environment.read()
+    assert environment is not None
+    with Wired(world.copy.admin.host) as wire:
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(environment.kubeconfig.read_text().replace(world.copy.admin.host, wire.address))
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        cluster = await Cluster.connect()
+        operator = Operator(
+            cluster=cluster, config=SETTINGS, identity="operator", namespace=world.copy.namespace, port=0
+        )
+        async with running(asyncio.create_task(operator.run())):
+            world.apply()
+            await until("the pod is recorded", lambda: "podUID" in world.status)
+            lease = f"/apis/coordination.k8s.io/v1/namespaces/{world.copy.namespace}/leases/agenttask-operator"
+            held = world.copy.admin.must("GET", lease)["spec"]["renewTime"]
+            wire.cut()
+            world.delete_pod(1, grace=0)
+            await until("the lease is lost", lambda: operator.standing_by, seconds=30)
+            assert world.copy.admin.must("GET", lease)["spec"]["renewTime"] >= held
+            assert world.status["attempt"] == 1
+            wire.mend()
+            await until("a second attempt", lambda: world.status["attempt"] == 2)
+        await cluster.close()
 
 
 async def test_a_resync_finds_what_the_watches_missed_and_nothing_else(world: World) -> None:
