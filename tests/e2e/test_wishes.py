@@ -1,0 +1,49 @@
+"""What a person asks of a running task, suspend and cancel, is done at the next safe point and shown."""
+
+from __future__ import annotations
+
+from tests.e2e.conftest import Start
+from tests.e2e.harness.kube import Object
+from tests.e2e.harness.model import ScriptedModel
+from tests.e2e.harness.tasks import Task, is_true, twelve_answer, twelve_replies
+from tests.e2e.harness.wait import throughout, until
+from tests.e2e.harness.witness import Bucket
+
+
+def test_a_suspended_task_has_no_running_pod_and_goes_on_from_its_checkpoint_when_it_is_wanted_again(
+    start: Start, model: ScriptedModel, bucket: Bucket
+) -> None:
+    task = start("paused", twelve_replies(), delay_seconds=0.3)
+    until(lambda: model.begun(task.model) >= 4, what="its fourth call", within_seconds=60, seen=task.describe)
+
+    task.patch_spec(suspend=True)
+    status = task.wait(within_seconds=60, what="is suspended", phase="Checkpointed", reason="Suspended")
+    until(lambda: not alive(task), what="no pod runs", within_seconds=30, seen=task.describe)
+    assert is_true(task.read(), "Suspended")
+    calls = model.begun(task.model)
+    throughout(lambda: model.begun(task.model) == calls and not alive(task), what="it rests", seconds=2)
+    task.patch_spec(suspend=False)
+    after = task.wait_finished()
+
+    assert (after["phase"], after["result"]["answer"]) == ("Completed", twelve_answer())
+    assert after["attempt"] == 2
+    assert after["attempts"][1]["resumedFrom"] == status["checkpoint"]["key"]
+    assert after["counts"]["failures"] == 0
+    assert model.repeated(task.model) == {}, "suspending is graceful: the call under way was finished and kept"
+    assert [claim.attempt for claim in bucket.log(task).claims] == [1, 2]
+
+
+def test_a_cancelled_task_ends_as_cancelled_and_leaves_no_running_pod(start: Start, model: ScriptedModel) -> None:
+    task = start("cancelled", twelve_replies(), delay_seconds=0.3)
+    until(lambda: model.begun(task.model) >= 3, what="its third call", within_seconds=60, seen=task.describe)
+
+    task.patch_spec(cancel=True)
+    status = task.wait_finished(within_seconds=60)
+
+    assert status["phase"] == "Cancelled"
+    until(lambda: not alive(task), what="no pod runs", within_seconds=60, seen=task.describe)
+
+
+def alive(task: Task) -> list[Object]:
+    """The task's pods whose runner may still work."""
+    return [pod for pod in task.pods() if pod.get("status", {}).get("phase") in ("Pending", "Running")]
