@@ -25,17 +25,22 @@ demo: .venv ## See an agent lose its pod, and its node, and go on
 	if [ $$status -eq 3 ]; then echo "Without a cluster: the same story as a process on this machine."; $(RUN) python -m examples.demo --local; \
 	elif [ $$status -ne 0 ]; then exit $$status; else source .cluster/env; $(RUN) python -m examples.demo; fi
 
-test: .venv peers ## Run all tests: unit, against a real API server, on a real cluster
+test: .venv peers fresh-cluster ## Run all tests: unit, against a real API server, on a real cluster
 	$(RUN) pytest
 
 test-unit: .venv ## Run the tests that need nothing but Python
 	$(RUN) pytest tests/unit
 
-test-api: .venv peers ## Run the tests that need an API server or an S3 server
+test-api: .venv peers fresh-cluster ## Run the tests that need an API server or an S3 server
 	$(RUN) pytest tests/api
 
-test-e2e: .venv peers ## Run the tests on a real cluster
+test-e2e: .venv peers fresh-cluster ## Run the tests on a real cluster
 	$(RUN) pytest tests/e2e
+
+# A cluster that runs is used, and must not run yesterday's code; where none does, the tests boot one of their own.
+.PHONY: fresh-cluster
+fresh-cluster: .venv
+	@[ ! -e .cluster/env ] || $(RUN) python -m tests.cluster up
 
 lint: .venv ## Check style, types and layers
 	$(RUN) ruff check

@@ -17,8 +17,8 @@ STORE_SECRET: Final = "agenttask-s3"
 _CHART: Final = ROOT / "charts" / "agenttask"
 
 
-def install(*, provider: Provider, environment: Environment) -> None:
-    """Install the chart, or upgrade it and restart the operator; returns once the operator is rolled out.
+def install(*, provider: Provider, environment: Environment, restart: bool) -> None:
+    """Install the chart, or upgrade it and, if asked, restart the operator; returns once the operator is rolled out.
 
     Values that others set on the release since (the model default, for one) are kept.
     """
@@ -40,7 +40,7 @@ def install(*, provider: Provider, environment: Environment) -> None:
         *provider.chart_values(environment=environment),
     )
     operator = f"deployment/{RELEASE}-operator"
-    if before:
+    if before and restart:
         # The tag of a local image never changes, so nothing else tells the operator that its image did.
         kubectl(environment, "-n", namespace, "rollout", "restart", operator)
     try:

@@ -52,7 +52,7 @@ def build(*, builder: Builder, targets: tuple[str, ...] = ("operator", "runner")
     for target in targets:
         image = LOCAL[target]
         built = _folder() / f"{target}.inputs"
-        inputs = f"{_digest_of_inputs()} {builder!r} {os.environ.get('BASE', '')}"
+        inputs = f"{digest_of_inputs()} {builder!r} {os.environ.get('BASE', '')}"
         if built.exists() and built.read_text() == inputs and builder.has(image=image):
             continue
         say(f"building {image}")
@@ -61,7 +61,7 @@ def build(*, builder: Builder, targets: tuple[str, ...] = ("operator", "runner")
     return [LOCAL[target] for target in targets]
 
 
-def _digest_of_inputs() -> str:
+def digest_of_inputs() -> str:
     """One digest over all that goes into an image."""
     digest = hashlib.sha256()
     single = [ROOT / name for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "uv.lock")]

@@ -33,6 +33,7 @@ def bring_up() -> tuple[Provider, Environment]:
     provider = present[0] if present else choose()
     if not present:
         provider.prepare()
+    inputs = images.digest_of_inputs()
     with ThreadPoolExecutor(max_workers=1) as pool:
         builder = provider.builder
         building = pool.submit(images.build, builder=builder) if builder else None
@@ -42,8 +43,12 @@ def bring_up() -> tuple[Provider, Environment]:
             environment = provider.up()
             environment.write()
         built = building.result() if building else []
-    provider.load(images=built)
-    chart.install(provider=provider, environment=environment)
+    loaded = STATE / "loaded"
+    changed = present is None or not loaded.exists() or loaded.read_text() != inputs
+    if changed:
+        provider.load(images=built)
+        loaded.write_text(inputs)
+    chart.install(provider=provider, environment=environment, restart=changed)
     say(f"the {provider.name} cluster is up: source .cluster/env")
     return provider, environment
 
