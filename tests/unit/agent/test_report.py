@@ -138,6 +138,16 @@ async def test_the_last_write_does_not_wait_for_the_ten_seconds() -> None:
     assert desk.seqs == [1, 2]
 
 
+async def test_a_task_that_is_gone_is_given_up_after_a_minute() -> None:
+    desk = Desk(*[Answer.GONE] * 100)
+    clock = ManualClock()
+    desk.clock._manual = clock
+    desk.record(1)
+    await desk.reporter.finish(sleep=clock.sleep)
+    assert desk.seqs == []
+    assert 60 <= clock.monotonic() < 75
+
+
 async def test_gone_counts_only_without_a_break() -> None:
     desk = Desk(*[Answer.GONE] * 7, Answer.UNREACHABLE, *[Answer.GONE] * 6, Answer.ACCEPTED)
     clock = ManualClock()
