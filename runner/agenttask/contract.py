@@ -190,9 +190,15 @@ class S3(_Wire, frozen=True):
 
 
 class Checkpoint(_Wire, frozen=True):
-    """Where the checkpoint log goes."""
+    """Where the checkpoint log goes, and how it is kept."""
 
     s3: S3 | None = None
+    every_steps: int = 1
+    """1: every event is durable before the next thing happens. More: a kill repeats up to that many steps."""
+    keep_last: int = 3
+    """How many verified snapshots are kept; records older than the oldest of them go."""
+    on_corruption: Literal["Rewind", "Stall"] = "Rewind"
+    """What to do when a record that is needed cannot be read."""
 
 
 class Budget(_Wire, frozen=True):
