@@ -52,6 +52,12 @@ ENV_MODEL_API_KEY: Final = "AGENTTASK_MODEL_API_KEY"
 S3_SECRET_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 """Keys a credentials Secret must have; each becomes the environment variable of the same name."""
 S3_OPTIONAL_SECRET_KEYS: Final = ("AWS_SESSION_TOKEN",)
+REDIS_SECRET_KEYS: Final = ("REDIS_PASSWORD",)
+REDIS_OPTIONAL_SECRET_KEYS: Final = ("REDIS_USERNAME",)
+ENV_STORE_CA: Final = "AGENTTASK_STORE_CA"
+"""The certificates that vouch for the store's server, PEM, instead of the image's."""
+STORE_DIR: Final = "/var/lib/agenttask/store"
+"""Where the volume of a filesystem store is mounted."""
 
 ANSWER_BYTES: Final = 4096
 """Where `status.result.answer` is cut; the whole answer is in the record `status.result.key` names."""
@@ -109,6 +115,8 @@ class RunnerReason(StrEnum):
     """The bucket does not exist."""
     STORE_DENIED = "StoreDenied"
     """The store refused the credentials."""
+    STORE_FULL = "StoreFull"
+    """The checkpoint store has no space left, or a quota is used up."""
     STORE_MISCONFIGURED = "StoreMisconfigured"
     """The store cannot hold a checkpoint log: put-if-absent is not honoured, for one."""
     CHECKPOINT_LOST = "CheckpointLost"
@@ -179,6 +187,29 @@ class Agent(_Wire, frozen=True):
     tools: tuple[Tool, ...] = ()
 
 
+class ConfigMapKeyRef(_Wire, frozen=True):
+    """One key of a ConfigMap in the task's namespace."""
+
+    name: str
+    key: str = "ca.crt"
+
+
+class Encryption(_Wire, frozen=True):
+    """Encryption at rest by the S3 server: with its own key, or with one of its key service (None: the default one)."""
+
+    type: Literal["SSE-S3", "SSE-KMS"]
+    kms_key_id: str | None = msgspec.field(name="kmsKeyID", default=None)
+
+
+class Durability(_Wire, frozen=True):
+    """What a Redis write waits for before it counts."""
+
+    aof: bool = True
+    """That the primary (and `replicas`) have it in their append-only file, on disk."""
+    replicas: int = 0
+    """That so many replicas have it."""
+
+
 class S3(_Wire, frozen=True):
     """A place in an S3 bucket. Without a credentials Secret the default AWS chain applies."""
 
@@ -186,13 +217,42 @@ class S3(_Wire, frozen=True):
     prefix: str = ""
     endpoint: str | None = None
     region: str | None = None
+    addressing: Literal["Path", "Virtual"] | None = None
+    encryption: Encryption | None = None
+    ca_config_map_ref: ConfigMapKeyRef | None = None
     credentials_secret_ref: SecretRef | None = None
 
 
+class Redis(_Wire, frozen=True):
+    """A place on a Redis server with one primary: one hash per task."""
+
+    url: str
+    """`redis://host:6379/0` or `rediss://…`; never with a password in it."""
+    prefix: str = ""
+    ttl_seconds: int = 604800
+    """How long a log is kept after its final record; an unfinished one never expires."""
+    durability: Durability = Durability()
+    ca_config_map_ref: ConfigMapKeyRef | None = None
+    credentials_secret_ref: SecretRef | None = None
+
+
+class Filesystem(_Wire, frozen=True):
+    """A folder on a volume with hard links."""
+
+    claim_name: str
+    """PersistentVolumeClaim in the task's namespace."""
+    path: str = ""
+    """Folder inside the volume."""
+
+
 class Checkpoint(_Wire, frozen=True):
-    """Where the checkpoint log goes, and how it is kept."""
+    """Where the checkpoint log goes (at most one place), and how it is kept."""
 
     s3: S3 | None = None
+    redis: Redis | None = None
+    filesystem: Filesystem | None = None
+    verify: Literal["Checksum", "ReadBack"] = "Checksum"
+    """Whether the store's own checksums are enough, or each write is read back and compared."""
     every_steps: int = 1
     """1: every event is durable before the next thing happens. More: a kill repeats up to that many steps."""
     keep_last: int = 3
@@ -228,17 +288,28 @@ class TaskSpec(_Wire, frozen=True):
 
 
 class Location(_Wire, frozen=True):
-    """`status.location`: where the log lies, resolved before attempt 1 and immutable from then on."""
+    """`status.location`: where the log lies and how its store is spoken to, resolved before attempt 1.
 
-    type: Literal["s3", "filesystem"]
+    The place is immutable from then on; the rest follows `spec.checkpoint` as long as that names the place itself.
+    """
+
+    type: Literal["s3", "redis", "filesystem"]
     bucket: str | None = None
     prefix: str = ""
     endpoint: str | None = None
+    """Address of the S3 server, or URL of the Redis server."""
     region: str | None = None
+    addressing: Literal["Path", "Virtual"] | None = None
+    encryption: Encryption | None = None
+    ttl_seconds: int | None = None
+    durability: Durability | None = None
+    claim_name: str | None = None
+    """Of a filesystem store in a cluster: the volume, mounted at `STORE_DIR`."""
+    path: str | None = None
+    """Folder of a filesystem store: inside the volume, or on this machine in a local run."""
+    ca_config_map: ConfigMapKeyRef | None = None
     credentials_secret: str | None = None
     """Name of the Secret written beside the place, so that a changed default never sends a key elsewhere."""
-    path: str | None = None
-    """Folder of a filesystem store (local runs only)."""
 
 
 class Assignment(_Wire, frozen=True):

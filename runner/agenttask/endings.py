@@ -15,6 +15,7 @@ from agenttask.errors import (
     Denied,
     Fenced,
     FormatTooNew,
+    Full,
     Misconfigured,
     NotFound,
     SpecInvalid,
@@ -69,7 +70,7 @@ def of_error(error: Exception) -> Ending:
         ending = Ending(exit=Exit.FENCED, outcome=Outcome.FENCED, reason=RunnerReason.FENCED, message=str(error))
         return replace(ending, newest_attempt=error.newest_attempt)
     if isinstance(error, Unavailable):
-        reason = RunnerReason.STORE_UNAVAILABLE
+        reason = RunnerReason.STORE_FULL if isinstance(error, Full) else RunnerReason.STORE_UNAVAILABLE
         return Ending(exit=Exit.UNAVAILABLE, outcome=Outcome.UNAVAILABLE, reason=reason, message=str(error))
     stall = error.reason if isinstance(error, ModelError) else STALLS.get(type(error))
     if stall is not None:

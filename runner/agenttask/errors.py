@@ -7,6 +7,7 @@
     │   ├── Exists                put-if-absent was refused: the key is taken (an answer)
     │   ├── TooLarge              the object is larger than the reader's bound
     │   ├── Unavailable           no usable answer; the only one worth asking again
+    │   │   └── Full              the store has no space left, or a quota is used up
     │   ├── Denied                the credentials are missing, wrong or not allowed to
     │   ├── NotFound              the bucket (or folder) itself does not exist
     │   └── Misconfigured         the store cannot do what is asked, or is not the store it is said to be
@@ -58,6 +59,10 @@ class Unavailable(StoreError):
     """No usable answer: a refused connection, a timeout, a 5xx, a cut body. A write may or may not have happened."""
 
     retryable = True
+
+
+class Full(Unavailable):
+    """The store has no space left, or a quota is used up. Nothing was written; space may come back."""
 
 
 class Denied(StoreError):

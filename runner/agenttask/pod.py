@@ -34,7 +34,7 @@ def attempt(*, assignment_path: Path, token_dir: Path, termination_path: Path) -
         assignment = _read(assignment_path)
         number = assignment.attempt
         # Its client is made in a thread, while the modules below are imported.
-        store = open_store(assignment.location)
+        store = open_store(assignment.location, verify=assignment.spec.checkpoint.verify)
         from agenttask.endings import encode_termination  # noqa: PLC0415
 
         ending = asyncio.run(_run(assignment, store=store, token_dir=token_dir, early=early))

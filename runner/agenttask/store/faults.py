@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from enum import Enum, auto
 from typing import Literal, NamedTuple, TypeVar
 
-from agenttask.errors import Exists, Unavailable
-from agenttask.store.base import Entry, Store
+from agenttask.errors import StoreError, Unavailable
+from agenttask.store.base import Entry, Source, Store
 
 T = TypeVar("T")
+Operation = Literal["get", "stream", "put", "put_stream", "delete", "list", "folders"]
 
 
 class Fault(Enum):
@@ -19,16 +21,16 @@ class Fault(Enum):
     LOST_REQUEST = auto()
     """It never reaches the store; the caller gets `Unavailable`."""
     LOST_ANSWER = auto()
-    """The store does it; the caller gets `Unavailable`."""
+    """The store does it; the caller gets `Unavailable` (a stream: after half of its pieces)."""
     LATE = auto()
-    """As a lost request, but a put stays in the network and may still land (`FaultyStore.deliver`)."""
+    """As a lost request, but a put or a delete stays in the network and may still land (`FaultyStore.deliver`)."""
 
 
 class Call(NamedTuple):
     """One call as a plan sees it; `number` counts the calls of this store from 1."""
 
     number: int
-    operation: Literal["get", "put", "list"]
+    operation: Operation
     key: str
 
 
@@ -48,42 +50,68 @@ class FaultyStore:
         self._store = store
         self._before = before
         self._after = after
-        self._late: list[tuple[str, bytes]] = []
+        self._late: list[Callable[[], Awaitable[None]]] = []
 
     async def get(self, key: str, *, max_bytes: int) -> bytes:
         return await self._do("get", key, lambda: self._store.get(key, max_bytes=max_bytes))
 
-    async def put_if_absent(self, key: str, body: bytes, *, first: bool) -> None:
-        await self._do("put", key, lambda: self._store.put_if_absent(key, body, first=first), late=(key, body))
+    async def stream(self, key: str, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        call = self._count("stream", key)
+        fault = await self._before(call)
+        if fault in (Fault.LOST_REQUEST, Fault.LATE):
+            raise Unavailable(f"call {call.number} was lost")
+        try:
+            async with aclosing(self._store.stream(key, offset=offset)) as body:
+                async for piece in body:
+                    if fault is Fault.LOST_ANSWER:
+                        yield piece[: len(piece) // 2]
+                        break
+                    yield piece
+        finally:
+            await self._after(call)
+        if fault is Fault.LOST_ANSWER:
+            raise Unavailable(f"the answer to call {call.number} was cut")
+
+    async def put_if_absent(self, key: str, body: bytes, *, first: bool, last: bool = False) -> None:
+        await self._do("put", key, lambda: self._store.put_if_absent(key, body, first=first, last=last))
+
+    async def put_stream_if_absent(self, key: str, source: Source, *, first: bool) -> None:
+        await self._do("put_stream", key, lambda: self._store.put_stream_if_absent(key, source, first=first))
+
+    async def delete(self, key: str) -> None:
+        await self._do("delete", key, lambda: self._store.delete(key))
 
     async def list(self, prefix: str, *, after: str | None) -> Sequence[Entry]:
         return await self._do("list", prefix, lambda: self._store.list(prefix, after=after))
+
+    async def folders(self, prefix: str) -> Sequence[str]:
+        return await self._do("folders", prefix, lambda: self._store.folders(prefix))
 
     async def close(self) -> None:
         await self._store.close()
 
     async def deliver(self) -> None:
-        """Let every late put arrive; nobody hears how it went."""
+        """Let every late put and delete arrive; nobody hears how it went."""
         while self._late:
-            key, body = self._late.pop(0)
+            work = self._late.pop(0)
             try:
-                await self._store.put_if_absent(key, body, first=True)
-            except Exists:
+                await work()
+            except StoreError:
                 continue
 
-    async def _do(
-        self,
-        operation: Literal["get", "put", "list"],
-        key: str,
-        work: Callable[[], Awaitable[T]],
-        *,
-        late: tuple[str, bytes] | None = None,
-    ) -> T:
+    def _count(self, operation: Operation, key: str) -> Call:
         self.calls += 1
-        call = Call(self.calls, operation, key)
+        return Call(self.calls, operation, key)
+
+    async def _do(self, operation: Operation, key: str, work: Callable[[], Awaitable[T]]) -> T:
+        call = self._count(operation, key)
         fault = await self._before(call)
-        if fault is Fault.LATE and late is not None:
-            self._late.append(late)
+        if fault is Fault.LATE and operation in ("put", "put_stream", "delete"):
+
+            async def arrive() -> None:
+                await work()
+
+            self._late.append(arrive)
         if fault in (Fault.LOST_REQUEST, Fault.LATE):
             raise Unavailable(f"call {call.number} was lost")
         try:

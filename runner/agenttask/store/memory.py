@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
 
-from agenttask.errors import Absent, Exists, TooLarge
-from agenttask.store.base import Entry
+from agenttask.errors import Absent, Exists, NotFound, TooLarge
+from agenttask.store.base import Entry, Source
+from agenttask.store.source import pieces
+
+PIECE_BYTES: Final = 1 << 20
 
 
 class MemoryStore:
@@ -15,18 +19,30 @@ class MemoryStore:
         self.objects: dict[str, bytes] = {} if objects is None else objects
 
     async def get(self, key: str, *, max_bytes: int) -> bytes:
-        try:
-            body = self.objects[key]
-        except KeyError:
-            raise Absent(key) from None
+        body = self._body(key)
         if len(body) > max_bytes:
             raise TooLarge(f"{key} has {len(body)} bytes, more than {max_bytes}")
         return body
 
-    async def put_if_absent(self, key: str, body: bytes, *, first: bool) -> None:
+    async def stream(self, key: str, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        body = self._body(key)
+        for start in range(offset, len(body), PIECE_BYTES):
+            yield body[start : start + PIECE_BYTES]
+
+    async def put_if_absent(self, key: str, body: bytes, *, first: bool, last: bool = False) -> None:
         if key in self.objects:
             raise Exists(key)
+        log = key.rsplit("/", 2)[0] + "/"
+        if not first and not any(other.startswith(log) for other in self.objects):
+            raise NotFound(f"the log {log} is gone")
         self.objects[key] = body
+
+    async def put_stream_if_absent(self, key: str, source: Source, *, first: bool, last: bool = False) -> None:
+        body = b"".join([piece async for piece in pieces(source)])
+        await self.put_if_absent(key, body, first=first)
+
+    async def delete(self, key: str) -> None:
+        self.objects.pop(key, None)
 
     async def list(self, prefix: str, *, after: str | None) -> Sequence[Entry]:
         return [
@@ -35,5 +51,15 @@ class MemoryStore:
             if key.startswith(prefix) and "/" not in key[len(prefix) :] and (after is None or key > after)
         ]
 
+    async def folders(self, prefix: str) -> Sequence[str]:
+        below = (key[len(prefix) :] for key in self.objects if key.startswith(prefix))
+        return sorted({prefix + rest.partition("/")[0] + "/" for rest in below if "/" in rest})
+
     async def close(self) -> None:
         return None
+
+    def _body(self, key: str) -> bytes:
+        try:
+            return self.objects[key]
+        except KeyError:
+            raise Absent(key) from None

@@ -8,7 +8,7 @@ from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from agenttask.errors import Absent, Denied, Exists, Misconfigured, NotFound, StoreError, Unavailable
+from agenttask.errors import Absent, Denied, Exists, Full, Misconfigured, NotFound, StoreError, Unavailable
 
 _BY_TYPE: Final[tuple[tuple[type[Exception], type[StoreError]], ...]] = (
     (aws.NoCredentialsError, Denied),
@@ -37,6 +37,13 @@ _BY_CODE: Final[dict[str, type[StoreError]]] = {
     "InvalidIdentityToken": Denied,
     "InvalidToken": Denied,
     "TokenRefreshRequired": Denied,
+    # No space: MinIO and Ceph have a word for it, some with status 403.
+    "QuotaExceeded": Full,
+    "XMinioAdminBucketQuotaExceeded": Full,
+    "XMinioStorageFull": Full,
+    # The key service is asked on each put.
+    "KMS.ThrottlingException": Unavailable,
+    "ThrottlingException": Unavailable,
     # The request was damaged or cut on its way: also 400.
     "BadDigest": Unavailable,
     "IncompleteBody": Unavailable,
@@ -53,7 +60,15 @@ _BY_STATUS: Final[dict[int, type[StoreError]]] = {
     412: Exists,
     429: Unavailable,
     501: Misconfigured,
+    507: Full,
 }
+
+_ADVICE: Final[dict[type[StoreError], str]] = {
+    Denied: "check the keys, and that they may list the bucket {bucket} and get, put and delete objects in it",
+    NotFound: "create the bucket {bucket}, or correct its name or the endpoint",
+    Full: "make room in the store, or raise its quota",
+}
+_NO_CONDITIONS: Final = "the server has no conditional writes (If-None-Match), which the log needs: use another"
 
 
 def translated(error: Exception, *, bucket: str) -> StoreError | None:
@@ -66,7 +81,7 @@ def translated(error: Exception, *, bucket: str) -> StoreError | None:
         return Misconfigured(str(error))
     for kind, meaning in _BY_TYPE:
         if isinstance(error, kind):
-            return meaning(str(error))
+            return _advised(meaning, str(error), bucket=bucket)
     return None
 
 
@@ -77,4 +92,13 @@ def _answered(error: aws.ClientError, *, bucket: str) -> StoreError:
     beyond = Unavailable if status > 501 or status == 500 else Misconfigured
     meaning = _BY_CODE.get(code) or _BY_STATUS.get(status, beyond)
     said = f"{error.operation_name} was answered {status} {code}: {answer.get('Error', {}).get('Message', '')}"
-    return meaning(f"bucket {bucket} does not exist: {said}" if meaning is NotFound else said)
+    if status == 501 and error.operation_name == "PutObject":
+        return Misconfigured(f"{said}; {_NO_CONDITIONS}")
+    if meaning is NotFound:
+        said = f"bucket {bucket} does not exist: {said}"
+    return _advised(meaning, said, bucket=bucket)
+
+
+def _advised(meaning: type[StoreError], said: str, *, bucket: str) -> StoreError:
+    advice = _ADVICE.get(meaning)
+    return meaning(f"{said}; {advice.format(bucket=bucket)}" if advice else said)

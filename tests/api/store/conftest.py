@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from agenttask.store import Store
+from agenttask.store import Store, s3
 from agenttask.store.filesystem import FilesystemStore
 from agenttask.store.memory import MemoryStore
 from agenttask.store.s3 import S3Store
@@ -27,7 +27,7 @@ class Server:
 
     def store(self, *, bucket: str | None = None) -> S3Store:
         """A store in the bucket, or in another one."""
-        return S3Store(bucket=bucket or self.bucket, endpoint=self.endpoint, region=self.region)
+        return S3Store(bucket=bucket or self.bucket, server=s3.Server(endpoint=self.endpoint, region=self.region))
 
 
 @pytest.fixture(autouse=True)

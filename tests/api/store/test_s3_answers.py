@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from agenttask.errors import Absent, Denied, Exists, Misconfigured, NotFound, StoreError, Unavailable
+from agenttask.errors import Absent, Denied, Exists, Full, Misconfigured, NotFound, StoreError, Unavailable
 from agenttask.store import s3
 from agenttask.store.s3 import S3Store
 from cryptography import x509
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("keys")
 
 
 def store_at(endpoint: str, *, bucket: str = "bucket") -> S3Store:
-    return S3Store(bucket=bucket, endpoint=endpoint, region="us-east-1")
+    return S3Store(bucket=bucket, server=s3.Server(endpoint=endpoint, region="us-east-1"))
 
 
 ANSWERS: dict[str, tuple[Answer, type[StoreError]]] = {
@@ -35,7 +35,8 @@ ANSWERS: dict[str, tuple[Answer, type[StoreError]]] = {
     "slow down": (Answer.error(503, "SlowDown"), Unavailable),
     "too many requests": (Answer.error(429, "TooManyRequests"), Unavailable),
     "the server failed": (Answer.error(500, "InternalError"), Unavailable),
-    "the disk is full": (Answer.error(507, "XMinioStorageFull"), Unavailable),
+    "the disk is full": (Answer.error(507, "XMinioStorageFull"), Full),
+    "the quota is used up": (Answer.error(403, "QuotaExceeded"), Full),
     "a gateway answers in HTML": (Answer(status=502, body=b"<html>bad gateway</html>"), Unavailable),
     "the body arrived damaged": (Answer.error(400, "BadDigest"), Unavailable),
     "the body did not arrive whole": (Answer.error(400, "IncompleteBody"), Unavailable),
@@ -201,7 +202,7 @@ async def test_a_real_server_refuses_a_body_that_does_not_match_its_checksum(
 ) -> None:
     store = versitygw.store()
     with monkeypatch.context() as damaged:
-        damaged.setattr(s3, "_checksum", lambda _: "AAAAAA==")
+        damaged.setattr(s3, "_crc32", lambda _: "AAAAAA==")
         with pytest.raises(Unavailable):
             await store.put_if_absent(f"{folder}/a", b"body", first=True)
     assert await store.list(f"{folder}/", after=None) == []
