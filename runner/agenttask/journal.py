@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
-from agenttask.agent.events import Claimed, Ended, Event, Replied, decode, encode
+from agenttask.agent.events import Charge, Claimed, Ended, Event, Replied, ToolReturned, decode, encode
+from agenttask.agent.frozen import freeze, thaw
 from agenttask.agent.reducer import fold, reduce
 from agenttask.agent.state import State
 from agenttask.errors import FormatTooNew
-from agenttask.log import Kind, Log, Record, RecordRef
+from agenttask.log import Frozen, Kind, Left, Log, Record, RecordRef, Snapshot
 
 
 class Witness(Protocol):
@@ -34,14 +35,43 @@ class _Waiting:
     error: BaseException | None = None
 
 
-def restore(records: Iterable[Record]) -> State:
-    """The state after a log's records. Raises `FormatTooNew` for an event this version does not know."""
-    return fold((record.seq, event) for record in records for event in _events(record))
+def restore(*, base: Snapshot | None, records: Iterable[Record]) -> State:
+    """The state after a log's records. Raises `FormatTooNew` for an event or a state this version does not know."""
+    events = ((record.seq, event) for record in records for event in _events(record))
+    return fold(events, State() if base is None else _thawed(base))
+
+
+def frozen(state: State) -> Frozen:
+    """The state as the log takes it."""
+    return Frozen(**freeze(state)._asdict())
+
+
+def charge(left: Left) -> dict[str, Any]:
+    """What the replies in abandoned records cost."""
+    replies = [event for record in left.records for event in _known(record) if isinstance(event, Replied)]
+    cost = Charge(
+        model_calls=len(replies),
+        tool_calls=sum(len(reply.message.get("tool_calls") or ()) for reply in replies),
+        prompt_tokens=sum(reply.tokens.prompt for reply in replies),
+        completion_tokens=sum(reply.tokens.completion for reply in replies),
+    )
+    plain: dict[str, Any] = msgspec.to_builtins(cost)
+    return plain
+
+
+def _thawed(base: Snapshot) -> State:
+    try:
+        return thaw(small=base.small, fixed=base.fixed, items=base.items)
+    except msgspec.ValidationError as error:
+        raise FormatTooNew(
+            f"snapshot {base.ref.name} has a state this version does not know: {error}", key=base.ref.name
+        ) from error
 
 
 def _events(record: Record) -> list[Event]:
     if record.kind is Kind.CLAIM:
-        return [Claimed(attempt=record.attempt)]
+        paid = msgspec.convert(record.abandoned.charge, Charge) if record.abandoned is not None else None
+        return [Claimed(attempt=record.attempt, charge=paid)]
     try:
         return [decode(event) for event in record.events]
     except msgspec.ValidationError as error:
@@ -50,14 +80,30 @@ def _events(record: Record) -> list[Event]:
         ) from error
 
 
-class Journal:
-    """The state of a claimed log, and the way to move it on."""
+def _known(record: Record) -> list[Event]:
+    """The events of a record that nobody needs any more."""
+    try:
+        return _events(record)
+    except FormatTooNew:
+        return []
 
-    def __init__(self, *, log: Log, state: State, max_steps: int, witnesses: tuple[Witness, ...]) -> None:
+
+class Journal:
+    """The state of a claimed log, and the way to move it on.
+
+    With `every_steps` above 1 replies and results wait in memory until so many replies are there: the state is ahead of
+    the log then, and a kill repeats what waited. Nothing else ever waits.
+    """
+
+    def __init__(
+        self, *, log: Log, state: State, max_steps: int, witnesses: tuple[Witness, ...], every_steps: int = 1
+    ) -> None:
         """`max_steps` is the budget as it stands for this attempt; record headers show it."""
         self.state = state
+        self._durable = state
         self._log = log
         self._max_steps = max_steps
+        self._every_steps = every_steps
         self._witnesses = witnesses
         self._waiting: list[_Waiting] = []
         self._turn = asyncio.Lock()
@@ -68,7 +114,7 @@ class Journal:
         return self._log.head
 
     async def commit(self, event: Event) -> None:
-        """Append the event; on return it is durable and in the state.
+        """Append the event; on return it is in the state, and durable unless it may wait.
 
         Events that come while an append is under way share the next record, so that results of parallel calls cost one
         write and not eight. A caller that is cancelled leaves its append to finish: one cut in half would end the log.
@@ -76,7 +122,25 @@ class Journal:
         """
         mine = _Waiting(event=event)
         self._waiting.append(mine)
+        if self._may_wait():
+            self.state = self._folded()
+            return
         await asyncio.shield(asyncio.ensure_future(self._make_durable(mine)))
+
+    def _may_wait(self) -> bool:
+        """Whether losing all that waits would cost calls and nothing else, and few enough of them."""
+        events = [waiting.event for waiting in self._waiting]
+        replies = sum(isinstance(event, Replied) for event in events)
+        return (
+            self._every_steps > 1
+            and replies < self._every_steps
+            and not self._turn.locked()
+            and all(isinstance(event, Replied | ToolReturned) for event in events)
+        )
+
+    def _folded(self) -> State:
+        """The state with all that waits in it, as it will be in the next record."""
+        return fold(((self.head.seq + 1, waiting.event) for waiting in self._waiting), self._durable)
 
     async def _make_durable(self, mine: _Waiting) -> None:
         async with self._turn:
@@ -94,15 +158,18 @@ class Journal:
     async def _append(self, batch: list[_Waiting]) -> None:
         events = tuple(waiting.event for waiting in batch)
         replies = [event for event in events if isinstance(event, Replied)]
+        if self._log.snapshot_due:
+            await self._log.snapshot(frozen(self._durable))
         ref = await self._log.append(
             kind=Kind.FINAL if any(isinstance(event, Ended) for event in events) else Kind.EVENTS,
             events=[encode(event) for event in events],
-            step=self.state.step + len(replies),
+            step=self._durable.step + len(replies),
             max_steps=self._max_steps,
             retry=sum(len(reply.failed) for reply in replies),
         )
         for waiting in batch:
-            self.state = reduce(self.state, waiting.event, seq=ref.seq)
+            self._durable = reduce(self._durable, waiting.event, seq=ref.seq)
             waiting.durable = True
+        self.state = self._durable
         for witness in self._witnesses:
             witness.recorded(events=events, state=self.state, head=ref)

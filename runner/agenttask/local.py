@@ -24,7 +24,7 @@ from agenttask.endings import Ending, of_error
 from agenttask.errors import Absent, AgentTaskError, SpecInvalid, TooLarge
 from agenttask.journal import restore
 from agenttask.lines import PlainLines
-from agenttask.log import Kind, Patience, read
+from agenttask.log import Patience, read
 from agenttask.manifest import Manifest, load
 from agenttask.process import surroundings
 from agenttask.run import check, refuse_other_prompt, run_attempt
@@ -105,8 +105,8 @@ async def assign(*, run: LocalRun, store: Store, clock: Clock, environment: Mapp
     namespace = manifest.namespace or NAMESPACE
     runs = _Runs(store=store, location=run.location, namespace=namespace, name=manifest.name)
     uid = await runs.newest(fresh=run.fresh)
-    records = await read(store=store, prefix=runs.prefix(uid), clock=clock, patience=Patience())
-    state = restore(records)
+    found = await read(store=store, prefix=runs.prefix(uid), clock=clock, patience=Patience())
+    state = restore(base=found.base, records=found.records)
     if state.started:
         try:
             refuse_other_prompt(state=state, prompt=manifest.spec.prompt)
@@ -117,7 +117,7 @@ async def assign(*, run: LocalRun, store: Store, clock: Clock, environment: Mapp
         namespace=namespace,
         name=manifest.name,
         uid=uid,
-        attempt=1 + max((record.attempt for record in records if record.kind is Kind.CLAIM), default=0),
+        attempt=1 + found.newest_attempt,
         location=run.location,
         spec=with_model(manifest.spec, environment=environment),
     )

@@ -57,7 +57,7 @@ def render(*, state: State, head: RecordRef, max_steps: int, resumed_from: str |
             step=state.step, max_steps=max_steps, display=f"{state.step}/{max_steps}", message=_doing(state)
         ),
         usage=UsageStatus(
-            model_calls=state.step,
+            model_calls=state.step + state.abandoned_model_calls,
             repeated_model_calls=state.repeated_model_calls,
             tool_calls=state.tool_calls,
             prompt_tokens=state.prompt_tokens,

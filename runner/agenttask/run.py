@@ -26,9 +26,9 @@ from agenttask.clock import Clock
 from agenttask.contract import CONTRACT, Assignment, Model, log_prefix
 from agenttask.endings import Ending, of_error, of_run
 from agenttask.errors import AgentTaskError, SpecInvalid
-from agenttask.journal import Journal, restore
+from agenttask.journal import Journal, charge, restore
 from agenttask.lines import Lines, LineWitness
-from agenttask.log import Holder, Log, Opened, Patience, Recorded, RecordRef
+from agenttask.log import Holder, Log, OnCorruption, Opened, Patience, Policy, Recorded, RecordRef
 from agenttask.model.client import ModelClient
 from agenttask.model.failures import Failure, ModelError
 from agenttask.model.wire import tool_schema
@@ -91,7 +91,7 @@ class _Attempt:
         model = check(self._assignment)
         self._around.stop.refuse_new_work()
         opened = await self._open()
-        state = restore(opened.records)
+        state = restore(base=opened.restored.base, records=opened.records)
         reporter = self._reporter(opened)
         if opened.final is not None and state.ended is not None:
             reporter.start(state=state, head=opened.final.ref)
@@ -104,6 +104,7 @@ class _Attempt:
             state=state,
             max_steps=self._spec.budget.steps,
             witnesses=(LineWitness(lines=self._around.lines), reporter),
+            every_steps=self._spec.checkpoint.every_steps,
         )
         reporter.start(state=state, head=self._journal.head)
         try:
@@ -119,12 +120,20 @@ class _Attempt:
         opened = await Log.open(
             store=self._around.store,
             prefix=log_prefix(prefix=task.location.prefix, namespace=task.namespace, name=task.name, uid=task.uid),
+            task=f"{task.namespace}/{task.name}",
             attempt=task.attempt,
             holder=self._around.holder,
             recorded=recorded,
             clock=self._around.clock,
             patience=Patience(),
+            policy=Policy(
+                keep_last=self._spec.checkpoint.keep_last,
+                on_corruption=OnCorruption(self._spec.checkpoint.on_corruption),
+            ),
+            charge=charge,
+            warn=lambda words: self._around.lines.say("store", message=words),
         )
+        self._say_damage(opened)
         parent = opened.resumed_from
         self._around.lines.say(
             "final" if opened.final else "claimed",
@@ -196,6 +205,13 @@ class _Attempt:
         finally:
             await client.close()
             await http.aclose()
+
+    def _say_damage(self, opened: Opened) -> None:
+        for sentence in opened.restored.damage:
+            self._around.lines.say("damage", message=sentence)
+        if opened.claim is not None and (left := opened.claim.abandoned) is not None:
+            message = f"{left.why}; records {left.first} to {left.last} are lost"
+            self._around.lines.say("rewound", message=message, first=left.first, last=left.last)
 
     def _say_retry(self, failure: Failure, wait_seconds: float) -> None:
         self._around.lines.say("retry", message=failure.message, waitSeconds=round(wait_seconds, 1))

@@ -27,10 +27,20 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     estimated: bool = False
 
 
+class Charge(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What work cost that a rewind has abandoned: it was paid for, whether or not it is remembered."""
+
+    model_calls: int = 0
+    tool_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
 class Claimed(_Event, frozen=True, tag="claimed"):
-    """A new attempt begins."""
+    """A new attempt begins, and goes on from a state before the newest if it has a charge."""
 
     attempt: int
+    charge: Charge | None = None
 
 
 class Started(_Event, frozen=True, tag="started"):

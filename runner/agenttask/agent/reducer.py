@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from agenttask.agent.events import (
+    Charge,
     Claimed,
     Ended,
     Event,
@@ -92,11 +93,16 @@ def _claimed(state: State, event: Claimed) -> State:
     if attempts and attempts[-1].attempt == event.attempt:
         tally, attempts = attempts[-1], attempts[:-1]
     tally = msgspec.structs.replace(tally, repeated_model_calls=tally.repeated_model_calls + lost)
+    charge = event.charge or Charge()
+    estimated = estimate_tokens(state.messages) if lost else 0
     return msgspec.structs.replace(
         state,
         attempts=(*attempts, tally)[-KEPT_ATTEMPTS:],
         repeated_model_calls=state.repeated_model_calls + lost,
-        prompt_tokens=state.prompt_tokens + (estimate_tokens(state.messages) if lost else 0),
+        abandoned_model_calls=state.abandoned_model_calls + charge.model_calls,
+        tool_calls=state.tool_calls + charge.tool_calls,
+        prompt_tokens=state.prompt_tokens + charge.prompt_tokens + estimated,
+        completion_tokens=state.completion_tokens + charge.completion_tokens,
     )
 
 
@@ -137,18 +143,21 @@ def _calls_asked(state: State, message: dict[str, Any], seq: int) -> State:
     calls: list[Call] = []
     sent: list[dict[str, Any]] = []
     taken = set(state.provider_ids)
+    # One record may hold several replies.
+    before = state.numbered[1] if state.numbered[0] == seq else 0
     for index, asked in enumerate(message["tool_calls"]):
         provider_id = _unused(asked.get("id"), taken=taken, instead=f"call_{state.step}_{index}")
         taken.add(provider_id)
         function = asked["function"]
         arguments, problem = _arguments(function.get("arguments"))
-        call = Call(id=f"{seq}.{index}", provider_id=provider_id, tool=function["name"], arguments=arguments)
+        call = Call(id=f"{seq}.{before + index}", provider_id=provider_id, tool=function["name"], arguments=arguments)
         calls.append(msgspec.structs.replace(call, problem=problem))
         sent.append({**asked, "id": provider_id, "type": "function", "function": {**function, "arguments": arguments}})
     return msgspec.structs.replace(
         state,
         conversation=(*state.conversation, {**message, "tool_calls": sent}),
         calls=tuple(calls),
+        numbered=(seq, before + len(calls)),
         provider_ids=frozenset(taken),
         tool_calls=state.tool_calls + len(calls),
         cut_replies=0,

@@ -49,6 +49,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Every call id in the conversation."""
     calls: tuple[Call, ...] = ()
     """The calls of the newest reply, as long as one of them has no result."""
+    numbered: tuple[int, int] = (0, 0)
+    """The newest record with calls, and how many calls have their identity from it."""
     answer: str | None = None
     """The reply that asked for nothing more."""
     cut_replies: int = 0
@@ -60,6 +62,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: int = 0
     repeated_model_calls: int = 0
     """Model calls whose reply was lost with its attempt."""
+    abandoned_model_calls: int = 0
+    """Model calls whose replies a rewind has left behind."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     attempts: tuple[AttemptTally, ...] = ()

@@ -1,24 +1,59 @@
-"""The checkpoint log: what an attempt has done, durable and fenced, on any object store. It knows nothing of agents.
+"""The checkpoint log: what an attempt has done, durable, verified and fenced, on any object store.
 
-`Log.open` restores and claims, `Log.append` commits; `docs/checkpoint-log.md` has the protocol on one page.
+It knows nothing of agents. `Log.open` restores and claims, `Log.append` commits, `Log.snapshot` shortens what a restore
+has to replay; `read` looks without touching. `docs/checkpoint-log.md` has the protocol on one page.
 """
 
-from agenttask.log.claim import Recorded
-from agenttask.log.log import Log, Opened
+from agenttask.log.chain import Bad
+from agenttask.log.claim import Charge, Left, OnCorruption, Recorded
+from agenttask.log.keys import Keys
+from agenttask.log.log import Log, Opened, Policy
 from agenttask.log.patience import Patience
 from agenttask.log.reader import read
-from agenttask.log.record import VOLATILE, Event, Holder, Kind, Record, RecordRef
+from agenttask.log.record import (
+    VOLATILE,
+    Abandoned,
+    BlobRef,
+    Event,
+    Holder,
+    Kind,
+    Origin,
+    Placed,
+    Record,
+    RecordRef,
+    SnapshotRef,
+)
+from agenttask.log.restore import Lost, Restored
+from agenttask.log.seed import Seed
+from agenttask.log.snapshot import Frozen, Manifest, Snapshot
 
 __all__ = [
     "VOLATILE",
+    "Abandoned",
+    "Bad",
+    "BlobRef",
+    "Charge",
     "Event",
+    "Frozen",
     "Holder",
+    "Keys",
     "Kind",
+    "Left",
     "Log",
+    "Lost",
+    "Manifest",
+    "OnCorruption",
     "Opened",
+    "Origin",
     "Patience",
+    "Placed",
+    "Policy",
     "Record",
     "RecordRef",
     "Recorded",
+    "Restored",
+    "Seed",
+    "Snapshot",
+    "SnapshotRef",
     "read",
 ]

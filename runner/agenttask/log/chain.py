@@ -1,95 +1,143 @@
-"""Pure: the records of a log in order, and what a writer may conclude from them."""
+"""Pure: which of the records found make the log, and what a writer may conclude from them.
+
+Only the chain of parents counts. A claim may continue an older record than the one before it: what lies between is
+abandoned then, for good. Whatever does not fit is bad, whatever its own digest says.
+"""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
-from agenttask.errors import CheckpointCorrupt, Fenced
+from agenttask.errors import Fenced
 from agenttask.log.record import Holder, Kind, Record
 
-_NAME: Final = re.compile(r"[0-9]{12}")
+
+class Bad(NamedTuple):
+    """An object that is missing, damaged, or not of this log; `why` is a sentence that names its key."""
+
+    seq: int
+    key: str
+    why: str
+
+
+Found: TypeAlias = Record | Bad
+
+
+class Base(NamedTuple):
+    """What a chain begins with: nothing, or the snapshot taken after record `seq` by the holder of the log then."""
+
+    seq: int
+    digest: str
+    attempt: int
+    holder: Holder | None
+
+
+GENESIS = Base(seq=0, digest="", attempt=0, holder=None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keys:
-    """Where the log of one task lies: `<prefix>/log/<seq, 12 digits>`."""
-
-    prefix: str
-
-    @property
-    def folder(self) -> str:
-        """With its final slash."""
-        return f"{self.prefix}/log/"
-
-    def key(self, seq: int) -> str:
-        """Key of record `seq`."""
-        return f"{self.folder}{seq:012d}"
-
-    def seq(self, key: str) -> int | None:
-        """The record's number, or None if this is no record's key."""
-        name = key.removeprefix(self.folder)
-        return int(name) if _NAME.fullmatch(name) else None
-
-
-@dataclass(kw_only=True)
 class Chain:
-    """Records 1 to head, each verified against the one before it."""
+    """The records after a base that lead from parent to child as far as they go."""
 
-    records: list[Record] = field(default_factory=list)
-    _claim: Record | None = None
-
-    @property
-    def head(self) -> Record | None:
-        """The newest record."""
-        return self.records[-1] if self.records else None
-
-    @property
-    def next_seq(self) -> int:
-        """The slot behind the head."""
-        return len(self.records) + 1
+    base: Base
+    records: tuple[Record, ...]
+    misfits: tuple[Bad, ...]
+    """Records that are whole but have no place here, or that lie behind one that is bad."""
+    below: int | None
+    """A claim goes on from this record, which lies before the base: the chain is another one then."""
 
     @property
-    def final(self) -> Record | None:
-        """The head, if the run is over."""
-        return self.head if self.head is not None and self.head.kind is Kind.FINAL else None
+    def tip(self) -> int:
+        """Number of the newest record on the chain."""
+        return self.records[-1].seq if self.records else self.base.seq
 
-    def extend(self, record: Record) -> None:
-        """Add the next record. `CheckpointCorrupt` if it does not belong there."""
-        if (wrong := self._misfit(record)) is not None:
-            raise CheckpointCorrupt(f"record {record.key} {wrong}", key=record.key)
-        self.records.append(record)
+    def names(self, *, snapshot: int) -> bool:
+        """Whether a record on the chain makes this snapshot count."""
+        return any(record.snapshot is not None and record.snapshot.seq == snapshot for record in self.records)
+
+
+def assemble(*, base: Base, head: int, found: Mapping[int, Found], task: str | None) -> Chain:
+    """The chain from `base` among the records found, up to `head`. `task` None: whosever log it is."""
+    links: list[Record] = []
+    misfits: list[Bad] = []
+    attempt, holder = base.attempt, base.holder
+    below: int | None = None
+    for seq in range(base.seq + 1, head + 1):
+        record = found.get(seq)
+        if record is None or isinstance(record, Bad):
+            continue
         if record.kind is Kind.CLAIM:
-            self._claim = record
-
-    def refuse_if_fenced(self, *, attempt: int, holder: Holder) -> None:
-        """`Fenced` if the newest claim leaves this writer no right to write, or to claim.
-
-        Claims only ever grow, so the newest decides: a newer attempt, this attempt in another pod, or, once this
-        process has claimed, another process of its own pod.
-        """
-        claim = self._claim
-        if claim is None or claim.attempt < attempt or (claim.attempt, claim.holder) == (attempt, holder):
-            return
-        mine = any(record.attempt == attempt and record.holder == holder for record in self.records)
-        if claim.attempt > attempt:
-            reason = f"attempt {claim.attempt} has claimed the log"
-        elif claim.holder.pod_uid != holder.pod_uid:
-            reason = f"another pod ({claim.holder.pod_uid}) has claimed the log for attempt {attempt}"
-        elif mine:
-            reason = "a newer process of this pod has claimed the log"
+            if record.parent is not None and record.parent.seq < base.seq:
+                below = record.parent.seq if below is None else min(below, record.parent.seq)
+                continue
+            wrong = _claim_misfit(record, base=base, links=links, attempt=attempt, task=task)
+            if wrong is None:
+                del links[_length(record, base=base, links=links) :]
+                links.append(record)
+                attempt, holder = record.attempt, record.holder
         else:
-            return
-        raise Fenced(f"{reason}, in {claim.key}", newest_attempt=claim.attempt)
+            wrong = _misfit(record, base=base, links=links, attempt=attempt, holder=holder)
+            if wrong is None:
+                links.append(record)
+        if wrong is not None:
+            misfits.append(Bad(record.seq, record.key, f"record {record.key} {wrong}"))
+    return Chain(base=base, records=tuple(links), misfits=tuple(misfits), below=below)
 
-    def _misfit(self, record: Record) -> str | None:
-        head, claim = self.head, self._claim
-        behind = None if record.parent is None else (record.parent.seq, record.parent.digest)
-        if record.seq != self.next_seq or behind != (None if head is None else (head.seq, head.digest)):
-            return f"does not continue record {'none' if head is None else head.key}"
-        if record.kind is Kind.CLAIM:
-            return "claims for an older attempt" if claim is not None and record.attempt < claim.attempt else None
-        if claim is None or (record.attempt, record.holder) != (claim.attempt, claim.holder):
-            return "was not written by the holder of the newest claim"
-        return None
+
+def refuse_if_fenced(found: Mapping[int, Found], *, attempt: int, holder: Holder, newest_attempt: int) -> None:
+    """`Fenced` if the newest claim leaves this writer no right to write, or to claim.
+
+    A newer attempt, this attempt in another pod, or, once this process has claimed, another process of its own pod.
+    Claims off the chain count too: their writers may be alive. `newest_attempt` is that of the newest claim on it.
+    """
+    claims = [each for _, each in sorted(found.items()) if isinstance(each, Record) and each.kind is Kind.CLAIM]
+    newest = max((claim.attempt for claim in claims), default=0)
+    if newest_attempt > max(attempt, newest):
+        raise Fenced(f"attempt {newest_attempt} has claimed the log", newest_attempt=newest_attempt)
+    if not claims or newest < attempt:
+        return
+    last = [claim for claim in claims if claim.attempt == newest][-1]
+    if newest > attempt:
+        reason = f"attempt {newest} has claimed the log"
+    elif last.holder.pod_uid != holder.pod_uid:
+        reason = f"another pod ({last.holder.pod_uid}) has claimed the log for attempt {newest}"
+    elif last.holder != holder and any(claim.holder == holder for claim in claims):
+        reason = "a newer process of this pod has claimed the log"
+    else:
+        return
+    raise Fenced(f"{reason}, in {last.key}", newest_attempt=newest)
+
+
+def _length(claim: Record, *, base: Base, links: list[Record]) -> int | None:
+    """How much of the chain the claim's parent ends, or None if that is not on it."""
+    seq, digest = (0, "") if claim.parent is None else (claim.parent.seq, claim.parent.digest)
+    if (seq, digest) == (base.seq, base.digest):
+        return 0
+    for index in range(len(links) - 1, -1, -1):
+        if (links[index].seq, links[index].digest) == (seq, digest):
+            return index + 1
+    return None
+
+
+def _claim_misfit(record: Record, *, base: Base, links: list[Record], attempt: int, task: str | None) -> str | None:
+    if task is not None and record.task is not None and record.task != task:
+        return f"belongs to {record.task} and not to {task}"
+    if record.attempt < attempt:
+        return "claims for an older attempt"
+    if record.parent is None and record.seq != 1:
+        return "begins a log, but is not its first record"
+    if _length(record, base=base, links=links) is None:
+        return "continues no record of this log"
+    return None
+
+
+def _misfit(record: Record, *, base: Base, links: list[Record], attempt: int, holder: Holder | None) -> str | None:
+    before = (links[-1].seq, links[-1].digest) if links else (base.seq, base.digest)
+    behind = (0, "") if record.parent is None else (record.parent.seq, record.parent.digest)
+    if behind != before or record.seq != before[0] + 1:
+        return f"does not continue record {before[0]}"
+    if holder is None or (record.attempt, record.holder) != (attempt, holder):
+        return "was not written by the holder of the newest claim"
+    return None

@@ -1,26 +1,44 @@
 """Claiming a log: the one moment at which a writer becomes the writer.
 
-catch up ──► newer claim? ── Fenced
+restore ──► newer claim? ── Fenced
     ▲        final?       ── nothing to claim, its result stands
-    │        put a claim at head+1
-    │           ├─ taken by another ──► apply it ─┐
-    │           └─ mine: put it again, which must │be refused
-    │                    list behind it ──────────┤
-    └──────────── something there ◄───────────────┘
+    │        put a claim at head+1: it names the parent it continues, and what it abandons
+    │           ├─ taken by another ──────────┐
+    │           └─ mine: put it again, which must be refused
+    │                    list behind it ──────┤
+    └──────────── something there ◄───────────┘
                   nothing there ──► the claim counts
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from enum import StrEnum
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from agenttask.clock import Clock
-from agenttask.errors import Absent, CheckpointLost, Exists, Misconfigured
-from agenttask.log.chain import Chain, Keys
-from agenttask.log.reader import catch_up
-from agenttask.log.record import MAX_RECORD_BYTES, Draft, Holder, Kind, Record, build, parse
+from agenttask.errors import Absent, CheckpointCorrupt, CheckpointLost, Exists, Misconfigured
+from agenttask.log.chain import refuse_if_fenced
+from agenttask.log.keys import Keys
+from agenttask.log.record import (
+    MAX_RECORD_BYTES,
+    Abandoned,
+    Draft,
+    Holder,
+    Kind,
+    Origin,
+    Record,
+    Remarks,
+    SnapshotRef,
+    build,
+    timestamp,
+)
+from agenttask.log.restore import Reader, Restored
 from agenttask.store.base import Store
+
+VANISHED: Final = 10
+"""How often a slot may be refused and then be found empty before the store is called broken."""
 
 
 class Recorded(NamedTuple):
@@ -30,69 +48,147 @@ class Recorded(NamedTuple):
     seq: int
 
 
+class OnCorruption(StrEnum):
+    """What to do when a record that is needed cannot be read."""
+
+    REWIND = "Rewind"
+    """Go on from the state before it."""
+    STALL = "Stall"
+    """Touch nothing, and say so."""
+
+
+class Left(NamedTuple):
+    """What a rewind is about to abandon."""
+
+    records: Sequence[Record]
+    """Those that can be read; large texts are not in place."""
+    unreadable: Sequence[int]
+
+
+Charge: TypeAlias = Callable[[Left], dict[str, Any]]
+"""Says what to charge for abandoned work, in JSON values; the claim keeps it. If it raises, nothing is written."""
+
+
+class Beginning(NamedTuple):
+    """What record 1 of a fork says beside its claim."""
+
+    origin: Origin
+    snapshot: SnapshotRef
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """The log is ours: `restored` is what stood before the claim."""
+
+    claim: Record
+    restored: Restored
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claimant:
-    """An attempt that wants the log. After `claim`, `chain` holds all records, its own claim included."""
+    """An attempt that wants the log."""
 
-    store: Store
-    keys: Keys
+    reader: Reader
+    task: str
     attempt: int
     holder: Holder
     clock: Clock
-    chain: Chain
+    on_corruption: OnCorruption
+    charge: Charge
 
-    async def claim(self, *, recorded: Recorded | None) -> Record | None:
-        """The confirmed claim, or None if the run is over (`chain.final`).
+    async def claim(self, *, recorded: Recorded | None, beginning: Beginning | None) -> Claimed | Restored:
+        """The confirmed claim, or what was restored if the run is over.
 
         Raises `Fenced`, `CheckpointLost`, `CheckpointCorrupt`, `FormatTooNew` and store errors.
         """
-        await self._catch_up()
-        self._require(recorded)
+        vanished = 0
         while True:
-            self.chain.refuse_if_fenced(attempt=self.attempt, holder=self.holder)
-            if self.chain.final is not None:
-                return None
-            draft = self._draft()
-            if (taken := await put_or_read(draft, store=self.store)) is not None:
-                self.chain.extend(taken)
+            restored = await self.reader.newest()
+            self._require(recorded, restored)
+            self._refuse_if_fenced(restored)
+            if restored.final is not None:
+                return restored
+            draft = self._draft(restored, beginning=beginning if restored.head == 0 else None)
+            try:
+                await put_or_read(draft, store=self.store)
+            except Taken as taken:
+                vanished += taken.vanished
+                if vanished > VANISHED:
+                    raise Misconfigured(
+                        f"the store refused {draft.record.key} as existing, then had nothing there"
+                    ) from taken
                 continue
-            self.chain.extend(draft.record)
             await self._prove_put_if_absent(draft)
-            if not await self._catch_up():
-                return draft.record
+            if not await self.store.list(self.keys.records, after=draft.record.key):
+                return Claimed(claim=draft.record, restored=restored)
 
-    async def _catch_up(self) -> bool:
-        return await catch_up(self.chain, store=self.store, keys=self.keys)
+    def time(self) -> str:
+        """The time of day, as records tell it."""
+        return timestamp(self.clock.now())
 
-    def _require(self, recorded: Recorded | None) -> None:
+    @property
+    def store(self) -> Store:
+        """Where the log lies."""
+        return self.reader.store
+
+    @property
+    def keys(self) -> Keys:
+        """How its objects are called."""
+        return self.reader.keys
+
+    def _require(self, recorded: Recorded | None, restored: Restored) -> None:
         if recorded is None:
             return
-        if recorded.key != self.keys.key(recorded.seq):
-            raise CheckpointLost(f"the recorded checkpoint {recorded.key} does not lie in the log {self.keys.folder}")
-        if recorded.seq >= self.chain.next_seq:
-            head = self.chain.head
-            last = "the log is empty" if head is None else f"the log ends with {head.key}"
+        if recorded.key != self.keys.record(recorded.seq):
+            raise CheckpointLost(f"the recorded checkpoint {recorded.key} does not lie in the log {self.keys.records}")
+        if recorded.seq > restored.head:
+            last = f"the log ends with {self.keys.record(restored.head)}" if restored.head else "the log is empty"
             raise CheckpointLost(f"the recorded checkpoint {recorded.key} is not in the store: {last}")
 
-    def _draft(self) -> Draft:
-        head = self.chain.head
+    def _refuse_if_fenced(self, restored: Restored) -> None:
+        refuse_if_fenced(
+            self.reader.found, attempt=self.attempt, holder=self.holder, newest_attempt=restored.newest_attempt
+        )
+
+    def _draft(self, restored: Restored, *, beginning: Beginning | None) -> Draft:
+        tip = restored.tip
+        seq = restored.head + 1
         return build(
-            key=self.keys.key(self.chain.next_seq),
-            parent=head,
+            key=self.keys.record(seq),
+            seq=seq,
+            parent=tip,
             kind=Kind.CLAIM,
             attempt=self.attempt,
             holder=self.holder,
             now=self.clock.now(),
-            step=0 if head is None else head.step,
-            max_steps=0 if head is None else head.max_steps,
+            step=0 if tip is None else tip.step,
+            max_steps=0 if tip is None else tip.max_steps,
             retry=0,
             events=(),
+            remarks=Remarks(
+                task=self.task,
+                abandoned=self._abandon(restored),
+                damage=restored.damage,
+                origin=beginning.origin if beginning else None,
+                snapshot=beginning.snapshot if beginning else None,
+            ),
         )
+
+    def _abandon(self, restored: Restored) -> Abandoned | None:
+        lost = restored.lost
+        if lost is None:
+            return None
+        if self.on_corruption is OnCorruption.STALL:
+            raise CheckpointCorrupt(lost.why, key=self.keys.record(lost.first))
+        found = [self.reader.found.get(seq) for seq in range(lost.first, lost.last + 1)]
+        readable = [each for each in found if isinstance(each, Record)]
+        charge = self.charge(Left(records=readable, unreadable=lost.unreadable))
+        return Abandoned(first=lost.first, last=lost.last, why=lost.why, unreadable=lost.unreadable, charge=charge)
 
     async def _prove_put_if_absent(self, draft: Draft) -> None:
         """Put the claim again: a store that takes it would also let two attempts write the same record."""
         try:
-            await self.store.put_if_absent(draft.record.key, draft.body, first=draft.record.parent is None)
+            await self.store.put_if_absent(draft.record.key, draft.body, first=draft.record.seq == 1)
         except Exists:
             return
         raise Misconfigured(
@@ -100,17 +196,29 @@ class Claimant:
         )
 
 
-async def put_or_read(draft: Draft, *, store: Store) -> Record | None:
-    """Put a record. None if it is durable; the other record if its slot was taken by one."""
+class Taken(Exception):  # noqa: N818 - an answer, and caught by whoever put
+    """The slot holds something else: `body`, or nothing any more."""
+
+    def __init__(self, body: bytes | None) -> None:
+        super().__init__("the slot is taken")
+        self.body = body
+
+    @property
+    def vanished(self) -> bool:
+        """Whether the slot was found empty after it was refused."""
+        return self.body is None
+
+
+async def put_or_read(draft: Draft, *, store: Store) -> None:
+    """Put a record; on return it is durable. `Taken` if its slot holds something else."""
     record = draft.record
     try:
-        await store.put_if_absent(record.key, draft.body, first=record.parent is None)
+        await store.put_if_absent(record.key, draft.body, first=record.seq == 1, last=record.kind is Kind.FINAL)
     except Exists:
         try:
             found = await store.get(record.key, max_bytes=MAX_RECORD_BYTES)
-        except Absent as error:
-            raise Misconfigured(f"the store refused {record.key} as existing, then had nothing there") from error
-        if found == draft.body:
-            return None  # an earlier try of ours had landed, though its answer was lost
-        return parse(key=record.key, seq=record.seq, body=found)
-    return None
+        except Absent:
+            raise Taken(None) from None
+        if found != draft.body:
+            raise Taken(found) from None
+        # Else an earlier try of ours had landed, though its answer was lost.

@@ -1,18 +1,60 @@
-"""The checkpoint log as its holder sees it: open, then append."""
+"""The checkpoint log as its holder sees it: open, then append, and now and then a snapshot."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from agenttask.clock import Clock
-from agenttask.errors import AgentTaskError, Fenced, Unavailable
-from agenttask.log.chain import Chain, Keys
-from agenttask.log.claim import Claimant, Recorded, put_or_read
+from agenttask.errors import (
+    Absent,
+    AgentTaskError,
+    CheckpointCorrupt,
+    Exists,
+    Fenced,
+    Misconfigured,
+    StoreError,
+    TooLarge,
+    Unavailable,
+)
+from agenttask.log.blob import BlobWriter
+from agenttask.log.claim import Charge, Claimant, Claimed, OnCorruption, Recorded, Taken, put_or_read
+from agenttask.log.keys import Keys
 from agenttask.log.patience import Patience, PatientStore
-from agenttask.log.record import Draft, Event, Holder, Kind, Record, RecordRef, build
+from agenttask.log.record import (
+    Draft,
+    Event,
+    Holder,
+    Kind,
+    Record,
+    RecordRef,
+    Remarks,
+    SnapshotRef,
+    build,
+    parse,
+    timestamp,
+)
+from agenttask.log.restore import Reader, Restored
+from agenttask.log.retention import Retention, Warn
+from agenttask.log.seed import Seed, plant
+from agenttask.log.snapshot import Frozen, Manifest, Sealer, pack, reference
+from agenttask.log.table import Table
 from agenttask.store.base import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How a log is kept."""
+
+    snapshot_every: int = 200
+    """Records between two snapshots: bounds what a restore replays."""
+    keep_last: int = 3
+    """Snapshots kept; records before the oldest of them go, but for claims."""
+    on_corruption: OnCorruption = OnCorruption.REWIND
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,20 +63,42 @@ class Opened:
 
     log: Log | None
     """To append to; None if the run is over."""
-    records: tuple[Record, ...]
-    """All of the log from record 1, in order, verified; the new claim is the last."""
-    final: Record | None
-    """The record that ended the run, if it is over: nothing was claimed."""
-    resumed_from: RecordRef | None
-    """The record this attempt goes on from: its claim's parent. None for a new log, or one that is over."""
+    restored: Restored
+    """The state the claim goes on from; of a fork's first attempt, its seed."""
+    claim: Record | None
+    """This attempt's claim; what was lost stands in it. None if the run is over."""
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """What follows the snapshot the state begins with, this attempt's claim included."""
+        return self.restored.records if self.claim is None else (*self.restored.records, self.claim)
+
+    @property
+    def final(self) -> Record | None:
+        """The record that ended the run, if it is over: nothing was claimed."""
+        return self.restored.final
+
+    @property
+    def resumed_from(self) -> RecordRef | None:
+        """The record this attempt goes on from. None for a new log, or one that is over."""
+        tip = self.restored.tip
+        return None if tip is None or self.claim is None else tip.ref
+
+
+def charge_nothing(_: object) -> dict[str, object]:
+    """What abandoned work costs, unless somebody says otherwise."""
+    return {}
+
+
+def ignore(_: str) -> None:
+    """Hear a warning and do nothing."""
 
 
 class Log:
     """A claimed log. Appends may be asked for concurrently; they are written one by one, in the order asked.
 
-    An append that fails otherwise than by `ValueError` or `RecordTooLarge` leaves open whether its record stands in the
-    log. Nothing may be written behind it then, so every later append raises the same error again (`Unavailable` if the
-    one in flight was cancelled).
+    An append that fails while its record is written leaves open whether that stands in the log. Nothing may be written
+    behind it then, so every later call raises the same error again (`Unavailable` if it was cancelled).
     """
 
     def __init__(
@@ -42,17 +106,40 @@ class Log:
         *,
         store: Store,
         keys: Keys,
-        claim: Record,
+        task: str,
+        claimed: Claimed,
         clock: Clock,
+        policy: Policy,
+        warn: Warn,
+        blobs: BlobWriter,
+        table: Table,
+        retention: Retention,
     ) -> None:
+        restored = claimed.restored
         self._store = store
         self._keys = keys
-        self._head = claim
-        self._attempt = claim.attempt
-        self._holder = claim.holder
+        self._task = task
+        self._head = claimed.claim
+        self._claim = claimed.claim
         self._clock = clock
+        self._policy = policy
+        self._warn = warn
         self._turn = asyncio.Lock()
         self._ended_by: AgentTaskError | None = None
+        self._blobs = blobs
+        self._table = table
+        self._retention = retention
+        self._counted = restored.counted
+        self._pending: SnapshotRef | None = None
+        # The rewind of a predecessor that came to no snapshot is one still.
+        self._rewound = restored.lost is not None or any(record.abandoned for record in restored.records)
+        self._since = len(restored.records)
+        chunks = restored.base.manifest.chunks if restored.base is not None and not self._rewound else ()
+        if self._rewound:
+            # A predecessor that is still alive may delete what its own, newer state does not need: nothing it wrote is
+            # relied on from here on.
+            table.disown()
+        self._sealer = Sealer(blobs=blobs, chunks=chunks)
 
     @classmethod
     async def open(
@@ -60,76 +147,193 @@ class Log:
         *,
         store: Store,
         prefix: str,
+        task: str,
         attempt: int,
         holder: Holder,
         recorded: Recorded | None,
         clock: Clock,
         patience: Patience,
+        policy: Policy = Policy(),
+        charge: Charge = charge_nothing,
+        seed: Seed | None = None,
+        warn: Warn = ignore,
     ) -> Opened:
-        """Restore the log under `prefix` and claim it for `attempt`.
+        """Restore the log of `task` under `prefix` and claim it for `attempt`.
 
-        `recorded` is a lower bound of what the log must hold. Raises `Fenced` (someone newer has it), `CheckpointLost`,
-        `CheckpointCorrupt`, `FormatTooNew`, `Misconfigured` (the store takes the same key twice) and store errors;
-        `Unavailable` once the store gave no answer for `patience.claim_seconds`.
+        `recorded` is a lower bound of what the log must hold. `seed` is what an empty log begins with. Raises `Fenced`
+        (someone newer has it), `CheckpointLost`, `CheckpointCorrupt`, `FormatTooNew`, `Misconfigured` (the store takes
+        the same key twice), what `charge` raises, and store errors; `Unavailable` once the store gave no answer for
+        `patience.claim_seconds`.
         """
         patient = PatientStore(store, clock=clock, seconds=patience.claim_seconds, jitter=patience.jitter)
-        keys, chain = Keys(prefix=prefix), Chain()
-        claimant = Claimant(store=patient, keys=keys, attempt=attempt, holder=holder, clock=clock, chain=chain)
-        claim = await claimant.claim(recorded=recorded)
-        records = tuple(chain.records)
-        if claim is None:
-            return Opened(log=None, records=records, final=chain.final, resumed_from=None)
+        keys, table = Keys(prefix=prefix), Table()
+        blobs = BlobWriter(store=patient, keys=keys, attempt=attempt, process=holder.process, table=table)
+        reader = Reader(store=patient, keys=keys, task=task)
+        claimant = Claimant(
+            reader=reader,
+            task=task,
+            attempt=attempt,
+            holder=holder,
+            clock=clock,
+            on_corruption=policy.on_corruption,
+            charge=charge,
+        )
+        planted = None
+        if seed is not None and recorded is None and not (await reader.list()).records:
+            planted = await plant(seed, claimant=claimant, blobs=blobs, table=table)
+        claimed = await claimant.claim(recorded=recorded, beginning=planted.beginning if planted else None)
+        if isinstance(claimed, Restored):
+            return Opened(log=None, restored=claimed, claim=None)
+        blobs.first = False
         patient.seconds = patience.append_seconds
-        parent = records[-2].ref if len(records) > 1 else None
-        log = cls(store=patient, keys=keys, claim=claim, clock=clock)
-        return Opened(log=log, records=records, final=None, resumed_from=parent)
+        if planted is not None and claimed.claim.seq == 1:
+            claimed = replace(claimed, restored=replace(claimed.restored, base=planted.base))
+        table.load(claimed.restored.base.manifest.blobs if claimed.restored.base else ())
+        for record in claimed.restored.records:
+            for placed in record.blobs:
+                table.add(placed.blob)
+        retention = Retention(store=patient, keys=keys, attempt=attempt, keep_last=policy.keep_last, table=table)
+        retention.met(reader.found.values())
+        retention.met([claimed.claim])
+        log = cls(
+            store=patient,
+            keys=keys,
+            task=task,
+            claimed=claimed,
+            clock=clock,
+            policy=policy,
+            warn=warn,
+            blobs=blobs,
+            table=table,
+            retention=retention,
+        )
+        return Opened(log=log, restored=claimed.restored, claim=claimed.claim)
 
     @property
     def head(self) -> RecordRef:
         """The newest durable record: the checkpoint."""
         return self._head.ref
 
+    @property
+    def snapshot_due(self) -> bool:
+        """Whether `snapshot` should be called before the next append."""
+        return self._pending is None and (self._rewound or self._since >= self._policy.snapshot_every)
+
+    async def snapshot(self, state: Frozen) -> None:
+        """Write the state after the head. It counts once the next append has named it.
+
+        Raises `RecordTooLarge` and store errors with the log still usable.
+        """
+        async with self._turn:
+            self._refuse_if_ended()
+            head = self._head
+            manifest = await self._sealer.seal(
+                state,
+                manifest=Manifest(
+                    seq=head.seq,
+                    digest=head.digest,
+                    attempt=head.attempt,
+                    holder=head.holder,
+                    task=self._task,
+                    time=timestamp(self._clock.now()),
+                    step=head.step,
+                    max_steps=head.max_steps,
+                    snapshots=self._retention.kept(self._counted),
+                ),
+            )
+            self._table.retire(live=manifest.live, at=head.seq)
+            body = pack(msgspec.structs.replace(manifest, blobs=self._table.kept))
+            key = self._keys.snapshot(head.seq)
+            if await self._put_snapshot(key, body):
+                self._pending = reference(body, seq=head.seq, name=self._keys.name(key))
+            else:
+                self._warn(f"snapshot {key} is not what was written; the next one will do")
+            self._rewound, self._since = False, 0
+
     async def append(
         self, *, kind: Kind, events: Sequence[Event], step: int, max_steps: int, retry: int = 0
     ) -> RecordRef:
         """Write one record behind the head; on return it is durable.
 
-        `events` are JSON objects; what is under their key `volatile` stays out of the progress digest. `retry` counts
-        tries that failed before the work recorded. After `Kind.FINAL` nothing can be appended. Raises `Fenced`,
-        `Unavailable` (no answer for `patience.append_seconds`), other store errors, and `RecordTooLarge` or
-        `ValueError` with nothing written.
+        `events` are JSON objects; what is under their key `volatile` stays out of the progress digest; their large
+        texts become blobs. `retry` counts tries that failed before the work recorded. After `Kind.FINAL` nothing can be
+        appended. Raises `Fenced`, `Unavailable` (no answer for `patience.append_seconds`), other store errors, and
+        `RecordTooLarge` or `ValueError` with nothing written.
         """
         if kind is Kind.CLAIM:
             raise ValueError("a claim is made by opening the log")
         async with self._turn:
-            if self._ended_by is not None:
-                raise self._ended_by
+            self._refuse_if_ended()
             if self._head.kind is Kind.FINAL:
                 raise ValueError("the log is final")
+            bare, placed = await self._blobs.take_out(list(events))
             draft = build(
-                key=self._keys.key(self._head.seq + 1),
+                key=self._keys.record(self._head.seq + 1),
+                seq=self._head.seq + 1,
                 parent=self._head,
                 kind=kind,
-                attempt=self._attempt,
-                holder=self._holder,
+                attempt=self._claim.attempt,
+                holder=self._claim.holder,
                 now=self._clock.now(),
                 step=step,
                 max_steps=max_steps,
                 retry=retry,
-                events=events,
+                events=bare,
+                remarks=Remarks(blobs=placed, snapshot=self._pending),
             )
-            self._ended_by = Unavailable(f"whether {draft.record.key} was written is not known")
-            try:
-                await self._commit(draft)
-            except AgentTaskError as error:
-                self._ended_by = error
-                raise
-            self._ended_by = None
-            self._head = draft.record
+            await self._commit(draft)
+            await self._retain()
             return self.head
 
     async def _commit(self, draft: Draft) -> None:
-        if (other := await put_or_read(draft, store=self._store)) is not None:
-            raise Fenced(
-                f"attempt {other.attempt} holds the log: {other.key} is its record", newest_attempt=other.attempt
-            )
+        self._ended_by = Unavailable(f"whether {draft.record.key} was written is not known")
+        try:
+            await put_or_read(draft, store=self._store)
+        except Taken as taken:
+            self._ended_by = await self._fenced(draft.record.key, taken)
+            raise self._ended_by from taken
+        except AgentTaskError as error:
+            self._ended_by = error
+            raise
+        self._ended_by = None
+        self._head = draft.record
+        self._since += 1
+        self._retention.met([draft.record])
+
+    async def _fenced(self, key: str, taken: Taken) -> AgentTaskError:
+        """What it means that another record stands where the next of ours should."""
+        try:
+            if taken.body is not None:
+                other = parse(key=key, seq=self._head.seq + 1, body=taken.body)
+                words = f"attempt {other.attempt} holds the log: {key} is its record"
+                return Fenced(words, newest_attempt=max(other.attempt, self._claim.attempt))
+            if await self._store.list(self._keys.records, after=key):
+                words = f"someone else holds the log: {key} has come and gone, and there are records behind it"
+                return Fenced(words, newest_attempt=self._claim.attempt)
+        except (CheckpointCorrupt, StoreError) as error:
+            return error
+        return Misconfigured(f"the store refused {key} as existing, then had nothing there")
+
+    async def _retain(self) -> None:
+        """Count the snapshot just named, and let go of what is not needed any more."""
+        if self._pending is None:
+            return
+        self._counted, self._pending = (*self._counted, self._pending), None
+        try:
+            await self._retention.run(counted=self._counted, head=self._head.seq)
+        except StoreError as error:
+            # What stays behind costs room and nothing else, and the next retention finds it.
+            self._warn(f"old records and snapshots could not be deleted: {error}")
+
+    async def _put_snapshot(self, key: str, body: bytes) -> bool:
+        """Whether the store has this snapshot, by what it gives back."""
+        with suppress(Exists):
+            await self._store.put_if_absent(key, body, first=False)
+        try:
+            return await self._store.get(key, max_bytes=len(body)) == body
+        except (Absent, TooLarge):
+            return False
+
+    def _refuse_if_ended(self) -> None:
+        if self._ended_by is not None:
+            raise self._ended_by

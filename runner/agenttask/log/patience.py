@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from agenttask.clock import Clock
 from agenttask.errors import StoreError, Unavailable
-from agenttask.store.base import Entry, Store
+from agenttask.store.base import Entry, Source, Store
 
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 5.0
@@ -45,11 +45,39 @@ class PatientStore:
     async def get(self, key: str, *, max_bytes: int) -> bytes:
         return await self._persist(lambda: self._store.get(key, max_bytes=max_bytes))
 
-    async def put_if_absent(self, key: str, body: bytes, *, first: bool) -> None:
-        await self._persist(lambda: self._store.put_if_absent(key, body, first=first))
+    async def stream(self, key: str, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        body = self._store.stream(key, offset=offset)
+
+        async def piece() -> bytes:
+            nonlocal body
+            try:
+                return await anext(body, b"")
+            except Unavailable:
+                await body.aclose()
+                body = self._store.stream(key, offset=offset)  # goes on where it broke off
+                raise
+
+        try:
+            while got := await self._persist(piece):
+                offset += len(got)
+                yield got
+        finally:
+            await body.aclose()
+
+    async def put_if_absent(self, key: str, body: bytes, *, first: bool, last: bool = False) -> None:
+        await self._persist(lambda: self._store.put_if_absent(key, body, first=first, last=last))
+
+    async def put_stream_if_absent(self, key: str, source: Source, *, first: bool) -> None:
+        await self._persist(lambda: self._store.put_stream_if_absent(key, source, first=first))
+
+    async def delete(self, key: str) -> None:
+        await self._persist(lambda: self._store.delete(key))
 
     async def list(self, prefix: str, *, after: str | None) -> Sequence[Entry]:
         return await self._persist(lambda: self._store.list(prefix, after=after))
+
+    async def folders(self, prefix: str) -> Sequence[str]:
+        return await self._persist(lambda: self._store.folders(prefix))
 
     async def close(self) -> None:
         await self._store.close()

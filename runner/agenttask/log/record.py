@@ -2,7 +2,7 @@
 
     {"format":1,"seq":7,…}\\n         the header: one line of JSON
     <sha256 of that line, hex>\\n     the record's digest
-    <zstd of a JSON list>            the body: the events
+    <zstd of a JSON list>            the body: the events, with the SHA-256 of each large value in its place
 
 The header names the digest of its body and of the record before it, so the digest of the newest record vouches for the
 whole log. Every later format keeps the first two lines and the header's `format`, so that an older reader can tell
@@ -60,10 +60,85 @@ class Parent(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class BlobRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A blob: a large value stored on its own."""
+
+    name: str
+    """Relative to the log: `blob/<attempt>-<process>-<number>`."""
+    digest: str
+    """SHA-256 of the value, hex: of text in UTF-8, of JSON as written."""
+    size: int
+    """Bytes of the value."""
+    stored: int
+    """Bytes of the object, which is compressed."""
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A text that stands in a blob, and where it belongs: a path of keys and indexes."""
+
+    at: tuple[str | int, ...]
+    blob: BlobRef
+
+
+class SnapshotRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A snapshot as the record that makes it count names it."""
+
+    seq: int
+    """The record after which it was taken; 0: what a fork began with."""
+    name: str
+    """Relative to the log."""
+    digest: str
+    """SHA-256 of the object, hex."""
+    stored: int
+    """Bytes of the object."""
+
+
+class Abandoned(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a claim leaves behind because it could not go on from it."""
+
+    first: int
+    last: int
+    why: str
+    """What is wrong with the first of them, as a sentence."""
+    unreadable: tuple[int, ...] = ()
+    """Those of them that are missing or damaged."""
+    charge: dict[str, Any] = {}
+    """What the holder charges for the work in those that could be read; its own words."""
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where the first state of a fork comes from."""
+
+    log: str
+    """Prefix of the log it was copied from."""
+    seq: int
+    digest: str
+    """Of record `seq` there."""
+    about: dict[str, Any] = {}
+    """What the forking side adds, in its own words."""
+
+
+class Remarks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What a header says only where it applies."""
+
+    blobs: tuple[Placed, ...] = ()
+    """Large values of the events: paths begin with the event's index."""
+    snapshot: SnapshotRef | None = None
+    """The snapshot this record makes count."""
+    task: str | None = None
+    """Whose log this is; on claims."""
+    abandoned: Abandoned | None = None
+    """On a claim that does not continue the record before it."""
+    damage: tuple[str, ...] = ()
+    """On a claim: what was found broken without anything being lost by it."""
+    origin: Origin | None = None
+    """On record 1 of a fork."""
+
+
+class Header(Remarks, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What stands on a record's first line. Unknown fields are ignored."""
 
-    format: int = FORMAT
+    format: int
     seq: int
     attempt: int
     holder: Holder
@@ -98,6 +173,9 @@ class RecordRef(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     """Size of the record as stored."""
     parent_id: str | None
+    kind: Kind = Kind.EVENTS
+    max_steps: int = 0
+    retry: int = 0
 
 
 class Record(Header, frozen=True, kw_only=True):
@@ -122,6 +200,9 @@ class Record(Header, frozen=True, kw_only=True):
             time=self.time,
             size_bytes=self.size_bytes,
             parent_id=None if self.parent is None else _id(self.parent.seq, self.parent.digest),
+            kind=self.kind,
+            max_steps=self.max_steps,
+            retry=self.retry,
         )
 
 
@@ -143,6 +224,7 @@ def _id(seq: int, digest: str) -> str:
 def build(
     *,
     key: str,
+    seq: int,
     parent: Record | None,
     kind: Kind,
     attempt: int,
@@ -152,17 +234,22 @@ def build(
     max_steps: int,
     retry: int,
     events: Sequence[Event],
+    remarks: Remarks = Remarks(),  # noqa: B008 - frozen
 ) -> Draft:
-    """The record after `parent` (None: the log's first). `ValueError` if an event is not JSON, `RecordTooLarge`."""
+    """Record `seq`, which continues `parent` (None: it begins the log).
+
+    `ValueError` if an event is not JSON, `RecordTooLarge`.
+    """
     # Not msgspec: it writes NaN as null, and refuses the lone surrogates that models do produce.
     plain = json.dumps(list(events), separators=(",", ":"), allow_nan=False).encode()
     packed = zstandard.ZstdCompressor().compress(plain)
     header = Header(
-        seq=1 if parent is None else parent.seq + 1,
+        format=FORMAT,
+        seq=seq,
         attempt=attempt,
         holder=holder,
         parent=None if parent is None else Parent(seq=parent.seq, digest=parent.digest),
-        time=now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        time=timestamp(now),
         step=step,
         max_steps=max_steps,
         kind=kind,
@@ -170,6 +257,7 @@ def build(
         body_digest=hashlib.sha256(packed).hexdigest(),
         body_bytes=len(plain),
         progress_digest=_progress(parent, events),
+        **{name: getattr(remarks, name) for name in Remarks.__struct_fields__},
     )
     line = msgspec.json.encode(header)
     digest = hashlib.sha256(line).hexdigest()
@@ -177,6 +265,11 @@ def build(
     if (largest := max(len(body), len(plain))) > MAX_RECORD_BYTES:
         raise RecordTooLarge(f"a record of {largest} bytes; at most {MAX_RECORD_BYTES} can be restored")
     return Draft(record=_record(header, key=key, digest=digest, size=len(body), events=json.loads(plain)), body=body)
+
+
+def timestamp(now: datetime) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse(*, key: str, seq: int, body: bytes) -> Record:

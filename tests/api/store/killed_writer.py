@@ -66,6 +66,7 @@ class Writer:
         opened = await Log.open(
             store=self._store(),
             prefix=PREFIX,
+            task="ns/task",
             attempt=self._attempt,
             holder=Holder(pod_uid=f"pod-{self._attempt}", process="p"),
             recorded=None,

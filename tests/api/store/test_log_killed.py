@@ -52,12 +52,12 @@ async def test_a_writer_killed_at_any_store_call_loses_nothing_it_had_acknowledg
         promised = [int(line) for line in acknowledged.read_text().split()]
 
         store = FilesystemStore(root=root)
-        records = await read(store=store, prefix=PREFIX, clock=SystemClock(), patience=Patience())
+        records = (await read(store=store, prefix=PREFIX, clock=SystemClock(), patience=Patience())).records
         assert steps_of(records)[: len(promised)] == promised
         assert len(steps_of(records)) <= len(promised) + 1, "at most the record in flight is there besides"
 
         assert run(processes, Writer(root=root, attempt=2, acknowledged=acknowledged, dies=None)) == 0
-        records = await read(store=store, prefix=PREFIX, clock=SystemClock(), patience=Patience())
+        records = (await read(store=store, prefix=PREFIX, clock=SystemClock(), patience=Patience())).records
         assert steps_of(records) == list(range(1, STEPS + 1)), "as in an undisturbed run"
         assert records[-1].kind is Kind.FINAL
     assert number > 2 * STEPS, "the writer was killed at every place it has"

@@ -28,6 +28,7 @@ async def open_log(
     return await Log.open(
         store=store,
         prefix=folder,
+        task="ns/task",
         attempt=attempt,
         holder=Holder(pod_uid=f"{pod}-{attempt}", process="p"),
         recorded=recorded,

@@ -7,7 +7,8 @@ from typing import Any
 
 import boto3
 from agenttask.contract import log_prefix
-from agenttask.log.chain import Chain, Keys
+from agenttask.log.chain import GENESIS, Found, assemble
+from agenttask.log.keys import Keys
 from agenttask.log.record import Kind, Record, parse
 from botocore.config import Config
 
@@ -64,14 +65,16 @@ class Bucket:
         if location is None:
             return Log(records=())
         prefix = log_prefix(prefix=location.get("prefix", ""), namespace=task.namespace, name=task.name, uid=task.uid)
-        keys, chain = Keys(prefix=prefix), Chain()
-        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=location["bucket"], Prefix=keys.folder):
+        keys, found = Keys(prefix=prefix), dict[int, Found]()
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=location["bucket"], Prefix=keys.records):
             for entry in page.get("Contents", []):
                 seq = keys.seq(entry["Key"])
                 assert seq is not None, f"a stray object in the log: {entry['Key']}"
                 body = self._s3.get_object(Bucket=location["bucket"], Key=entry["Key"])["Body"].read()
-                chain.extend(parse(key=entry["Key"], seq=seq, body=body))
-        return Log(records=tuple(chain.records))
+                found[seq] = parse(key=entry["Key"], seq=seq, body=body)
+        chain = assemble(base=GENESIS, head=max(found, default=0), found=found, task=None)
+        assert len(chain.records) == len(found), f"records that do not fit: {chain.misfits}"
+        return Log(records=chain.records)
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from agenttask.agent.events import Event, Started, ToolReturned
+from agenttask.agent.events import Event, Reconfigured, Started, ToolReturned
 from agenttask.agent.state import State
 from agenttask.clock import ManualClock
 from agenttask.errors import FormatTooNew, RecordTooLarge
@@ -51,6 +51,7 @@ class Desk:
         opened = await Log.open(
             store=FaultyStore(self.memory, before=self.gate.before),
             prefix="p",
+            task="ns/t",
             attempt=1,
             holder=Holder(pod_uid="pod", process="p"),
             recorded=None,
@@ -58,10 +59,13 @@ class Desk:
             patience=Patience(),
         )
         assert opened.log is not None
-        return Journal(log=opened.log, state=restore(opened.records), max_steps=50, witnesses=(self,))
+        return Journal(
+            log=opened.log, state=restore(base=None, records=opened.records), max_steps=50, witnesses=(self,)
+        )
 
     async def stored(self) -> State:
-        return restore(await read(store=self.memory, prefix="p", clock=ManualClock(), patience=Patience()))
+        found = await read(store=self.memory, prefix="p", clock=ManualClock(), patience=Patience())
+        return restore(base=found.base, records=found.records)
 
 
 async def test_a_caller_that_gives_up_leaves_its_append_to_finish() -> None:
@@ -100,7 +104,7 @@ async def test_an_append_that_fails_fails_for_everyone_in_it_and_changes_nothing
     desk.gate.open.clear()
     first = asyncio.create_task(journal.commit(STARTED))
     await desk.gate.reached.wait()
-    huge = asyncio.create_task(journal.commit(result("2.0", "x" * 17 * 1024 * 1024)))
+    huge = asyncio.create_task(journal.commit(Reconfigured(tools=({"x": ["y" * 1024] * 17 * 1024},))))
     small = asyncio.create_task(journal.commit(result("2.1")))
     await asyncio.sleep(0)
     desk.gate.open.set()

@@ -27,11 +27,12 @@ CLAIM_CALLS = 4
 
 
 async def records(attempts: Attempts) -> tuple[Record, ...]:
-    return await read(store=MemoryStore(attempts.objects), prefix=PREFIX, clock=attempts.clock, patience=Patience())
+    store = MemoryStore(attempts.objects)
+    return (await read(store=store, prefix=PREFIX, clock=attempts.clock, patience=Patience())).records
 
 
 async def state(attempts: Attempts) -> State:
-    return restore(await records(attempts))
+    return restore(base=None, records=await records(attempts))
 
 
 def newest(attempts: Attempts) -> dict[str, object]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from agenttask.clock import ManualClock
-from agenttask.log import Holder, Log, Opened, Patience, Recorded
+from agenttask.log import Holder, Log, Opened, Patience, Policy, Recorded
 from agenttask.store import Store
 
 PREFIX = "ns/task/uid"
@@ -25,6 +25,8 @@ class Open(Protocol):
         process: str = "p",
         recorded: int | None = None,
         clock: ManualClock | None = None,
+        policy: Policy = Policy(),  # noqa: B008 - frozen
+        **more: Any,
     ) -> Awaitable[Opened]: ...
 
 
@@ -44,15 +46,20 @@ def open_log(key: Callable[[int], str]) -> Open:
         process: str = "p",
         recorded: int | None = None,
         clock: ManualClock | None = None,
+        policy: Policy = Policy(),  # noqa: B008 - frozen
+        **more: Any,
     ) -> Opened:
         return await Log.open(
             store=store,
             prefix=PREFIX,
+            task="ns/task",
             attempt=attempt,
             holder=Holder(pod_uid=pod or f"pod-{attempt}", process=process),
             recorded=None if recorded is None else Recorded(key=key(recorded), seq=recorded),
             clock=clock or ManualClock(),
             patience=Patience(jitter=lambda: 0.0),
+            policy=policy,
+            **more,
         )
 
     return opened

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tests.unit.log.conftest import Open
 
 Key = Callable[[int], str]
-CLAIMING_CALLS = 4
-"""list, put, put again, list."""
+CLAIMING_CALLS = 5
+"""list records and snapshots, put, put again, list."""
 
 
 class Scripted(FaultyStore):
@@ -189,16 +189,16 @@ async def test_an_event_that_cannot_be_written_leaves_the_log_usable(
         await log.append(kind=Kind.EVENTS, events=[{"x": float("inf")}], step=1, max_steps=1)
     monkeypatch.setattr(records, "MAX_RECORD_BYTES", 1000)
     with pytest.raises(RecordTooLarge):
-        await log.append(kind=Kind.EVENTS, events=[{"x": "y" * 1000}], step=1, max_steps=1)
+        await log.append(kind=Kind.EVENTS, events=[{"x": ["y" * 10] * 100}], step=1, max_steps=1)
     assert await commit(log, 1) == 2
 
 
 async def test_a_store_that_refuses_what_it_does_not_hold_is_misconfigured(open_log: Open, key: Key) -> None:
     class Forgetful(MemoryStore):
-        async def put_if_absent(self, key: str, body: bytes, *, first: bool) -> None:
-            await super().put_if_absent(key, body, first=first)
+        async def put_if_absent(self, key: str, body: bytes, *, first: bool, last: bool = False) -> None:
+            await super().put_if_absent(key, body, first=first, last=last)
             if len(self.objects) > 1:
-                await super().put_if_absent(key, body, first=first)
+                await super().put_if_absent(key, body, first=first, last=last)
 
         async def get(self, key: str, *, max_bytes: int) -> bytes:
             self.objects.pop(key, None)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pytest
-from agenttask.errors import CheckpointCorrupt
-from agenttask.log.chain import Chain, Keys
+from agenttask.log.chain import GENESIS, assemble
+from agenttask.log.keys import Keys
 from agenttask.log.record import Holder, Kind, Record, build
 
 
@@ -19,10 +19,12 @@ class By(NamedTuple):
     process: str = "p"
 
 
-def chained(*, after: Chain, by: By) -> Record:
+def chained(*, after: list[Record], by: By) -> Record:
+    seq = len(after) + 1
     return build(
-        key=f"log/{after.next_seq}",
-        parent=after.head,
+        key=f"log/{seq}",
+        seq=seq,
+        parent=after[-1] if after else None,
         kind=by.kind,
         attempt=by.attempt,
         holder=Holder(pod_uid=f"pod-{by.attempt}", process=by.process),
@@ -49,17 +51,16 @@ CHAINS: dict[str, tuple[list[By], By, str | None]] = {
 
 @pytest.mark.parametrize(("before", "by", "wrong"), CHAINS.values(), ids=CHAINS.keys())
 def test_what_continues_a_log(before: list[By], by: By, wrong: str | None) -> None:
-    chain = Chain()
-    for each in before:
-        chain.extend(chained(after=chain, by=each))
-    record = chained(after=chain, by=by)
+    records: list[Record] = []
+    for each in [*before, by]:
+        records.append(chained(after=records, by=each))
+    chain = assemble(base=GENESIS, head=len(records), found={record.seq: record for record in records}, task=None)
     if wrong is None:
-        chain.extend(record)
-        assert chain.head == record
+        assert list(chain.records) == records
     else:
-        with pytest.raises(CheckpointCorrupt, match=wrong):
-            chain.extend(record)
-        assert len(chain.records) == len(before)
+        assert list(chain.records) == records[:-1]
+        assert [bad.seq for bad in chain.misfits] == [len(records)]
+        assert wrong in chain.misfits[0].why
 
 
 KEYS: dict[str, int | None] = {

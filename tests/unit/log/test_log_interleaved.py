@@ -73,6 +73,7 @@ class Writer:
             self.opened = await Log.open(
                 store=self.store,
                 prefix=PREFIX,
+                task="ns/task",
                 attempt=self.attempt,
                 holder=self.holder,
                 recorded=None,
@@ -141,7 +142,7 @@ async def judge(schedule: list[Move]) -> None:
         await settle()
     assert last.error is None, "whatever happened, an undisturbed attempt can go on"
 
-    records = await read(store=objects, prefix=PREFIX, clock=ManualClock(), patience=Patience())
+    records = (await read(store=objects, prefix=PREFIX, clock=ManualClock(), patience=Patience())).records
     digests = [record.digest for record in records]
     holders_in_order(records)
     assert [record.kind for record in records].count(Kind.FINAL) == 1

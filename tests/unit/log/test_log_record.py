@@ -23,6 +23,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 def draft(events: list[dict[str, Any]], *, parent: Record | None = None, **change: Any) -> Draft:
     fields: dict[str, Any] = {
         "key": KEY,
+        "seq": 1 if parent is None else parent.seq + 1,
         "parent": parent,
         "kind": Kind.EVENTS,
         "attempt": 3,
