@@ -11,18 +11,19 @@ import asyncio
 import base64
 import tempfile
 import zlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast
 
-from agenttask.errors import TooLarge
+from agenttask.errors import TooLarge, Unavailable
 from agenttask.store.base import Entry, Source
 from agenttask.store.source import spooled
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from types_boto3_s3.client import S3Client
+    from types_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 CONNECT_SECONDS: Final = 5
 READ_SECONDS: Final = 30
@@ -126,7 +127,7 @@ class S3Store:
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
     def _get(self, key: str, max_bytes: int) -> bytes:
-        answer = self._client.result().get_object(Bucket=self._bucket, Key=key)
+        answer = _whole(self._client.result().get_object(Bucket=self._bucket, Key=key))
         with answer["Body"] as body:
             if answer["ContentLength"] > max_bytes:
                 raise TooLarge(f"{key} has {answer['ContentLength']} bytes, more than {max_bytes}")
@@ -138,9 +139,9 @@ class S3Store:
 
         client = self._client.result()
         if offset == 0:
-            return client.get_object(Bucket=self._bucket, Key=key)["Body"]
+            return _whole(client.get_object(Bucket=self._bucket, Key=key))["Body"]
         try:
-            answer = client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={offset}-")
+            answer = _whole(client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={offset}-"))
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 416:
                 return None
@@ -181,9 +182,21 @@ class S3Store:
     def _folders(self, prefix: str) -> Sequence[str]:
         return sorted(folder["Prefix"] for page in self._pages(prefix) for folder in page.get("CommonPrefixes", ()))
 
-    def _pages(self, prefix: str, **more: Any) -> Any:
+    def _pages(self, prefix: str, **more: Any) -> Iterator[Any]:
         pages = self._client.result().get_paginator("list_objects_v2")
-        return pages.paginate(Bucket=self._bucket, Prefix=prefix, Delimiter="/", **more)
+        for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, Delimiter="/", **more):
+            if "IsTruncated" not in page:
+                # An answer cut in its headers has no body, which botocore takes for a listing of nothing.
+                raise Unavailable("the listing was cut before its end")
+            yield page
+
+
+def _whole(answer: GetObjectOutputTypeDef) -> GetObjectOutputTypeDef:
+    """The answer, unless it was cut in its headers: where its body would end is not known then."""
+    if "ContentLength" not in answer:
+        answer["Body"].close()
+        raise Unavailable("the answer was cut in its headers")
+    return answer
 
 
 def _crc32(body: bytes) -> str:
