@@ -85,6 +85,17 @@ class Opened:
         return None if tip is None or self.claim is None else tip.ref
 
 
+def _stands_on_what_others_may_delete(restored: Restored) -> bool:
+    """Whether a predecessor that still sleeps, behind its last append, may delete what this state is restored from.
+
+    To that predecessor its newest snapshot is good, and what lies before it needless. It is not so after a rewind, by
+    this attempt or by one that came to no snapshot since, nor where a snapshot had to be left aside.
+    """
+    base = restored.base.ref.seq if restored.base is not None else 0
+    left_aside = any(record.snapshot is not None and record.snapshot.seq > base for record in restored.records)
+    return restored.lost is not None or left_aside or any(record.abandoned for record in restored.records)
+
+
 def charge_nothing(_: object) -> dict[str, object]:
     """What abandoned work costs, unless somebody says otherwise."""
     return {}
@@ -131,14 +142,11 @@ class Log:
         self._retention = retention
         self._counted = restored.counted
         self._pending: SnapshotRef | None = None
-        # The rewind of a predecessor that came to no snapshot is one still.
-        self._rewound = restored.lost is not None or any(record.abandoned for record in restored.records)
+        self._exposed = _stands_on_what_others_may_delete(restored)
         self._since = len(restored.records)
-        chunks = restored.base.manifest.chunks if restored.base is not None and not self._rewound else ()
-        if self._rewound:
-            # A predecessor that is still alive may delete what its own, newer state does not need: nothing it wrote is
-            # relied on from here on.
-            table.disown()
+        chunks = restored.base.manifest.chunks if restored.base is not None and not self._exposed else ()
+        if self._exposed:
+            table.disown()  # everything is written anew, under names of our own
         self._sealer = Sealer(blobs=blobs, chunks=chunks)
 
     @classmethod
@@ -216,8 +224,8 @@ class Log:
 
     @property
     def snapshot_due(self) -> bool:
-        """Whether `snapshot` should be called before the next append."""
-        return self._pending is None and (self._rewound or self._since >= self._policy.snapshot_every)
+        """Whether `snapshot` must be called before the next append."""
+        return self._pending is None and (self._exposed or self._since >= self._policy.snapshot_every)
 
     async def snapshot(self, state: Frozen) -> None:
         """Write the state after the head. It counts once the next append has named it.
@@ -248,7 +256,7 @@ class Log:
                 self._pending = reference(body, seq=head.seq, name=self._keys.name(key))
             else:
                 self._warn(f"snapshot {key} is not what was written; the next one will do")
-            self._rewound, self._since = False, 0
+            self._exposed, self._since = False, 0
 
     async def append(
         self, *, kind: Kind, events: Sequence[Event], step: int, max_steps: int, retry: int = 0
