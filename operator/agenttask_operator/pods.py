@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 from agenttask import contract
 
+from agenttask_operator import places
 from agenttask_operator.observed import Task
 from agenttask_operator.settings import Settings
 
@@ -84,26 +85,14 @@ def render(*, task: Task, plan: Plan, settings: Settings, attempt: int) -> dict[
 
 
 def _location(*, task: Task, spec: contract.TaskSpec, settings: Settings) -> contract.Location:
-    """The recorded place, which never moves; before attempt 1 the task's own, else the chart's."""
-    own = spec.checkpoint.s3
-    recorded = task.status.location
-    if recorded is not None:
-        if own is None:
-            return recorded
-        # The place is immutable, the Secret that opens it may be replaced.
-        ref = own.credentials_secret_ref
-        return msgspec.structs.replace(recorded, credentials_secret=ref.name if ref else None)
-    place = own or (settings.store.s3 if settings.store else None)
+    store = settings.store
+    default = None
+    if store is not None:
+        default = contract.Checkpoint(s3=store.s3, redis=store.redis, filesystem=store.filesystem)
+    place = places.resolve(own=spec.checkpoint, default=default, recorded=task.status.location)
     if place is None:
-        raise SpecInvalidError("The task names no store (spec.checkpoint.s3) and the operator has no default store.")
-    return contract.Location(
-        type="s3",
-        bucket=place.bucket,
-        prefix=place.prefix,
-        endpoint=place.endpoint,
-        region=place.region,
-        credentials_secret=place.credentials_secret_ref.name if place.credentials_secret_ref else None,
-    )
+        raise SpecInvalidError("The task names no store (spec.checkpoint) and the operator has no default store.")
+    return place
 
 
 def _assignment(*, task: Task, plan: Plan, attempt: int, with_checkpoint: bool) -> str:
@@ -177,7 +166,7 @@ def _pod_spec(*, user: Mapping[str, Any], plan: Plan, settings: Settings) -> dic
         },
         "tolerations": _tolerations(user),
         "containers": [_container(user=user, plan=plan, settings=settings)],
-        "volumes": _volumes(user),
+        "volumes": [*_volumes(user), *places.volumes(plan.location)],
         **({"imagePullSecrets": pull_secrets} if pull_secrets else {}),
         **{key: user[key] for key in _PASSED_THROUGH if key in user},
     }
@@ -199,7 +188,7 @@ def _container(*, user: Mapping[str, Any], plan: Plan, settings: Settings) -> di
         },
         "terminationMessagePath": contract.TERMINATION_PATH,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": _mounts(user),
+        "volumeMounts": [*_mounts(user), *places.mounts(plan.location)],
     }
     return container | {key: user[key] for key in ("envFrom", "resources") if key in user}
 
@@ -218,17 +207,9 @@ def _env(*, user: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
     model = plan.spec.agent.model
     if model is not None and model.api_key_secret_ref is not None:
         ref = model.api_key_secret_ref
-        env.append(_from_secret(contract.ENV_MODEL_API_KEY, secret=ref.name, key=ref.key))
-    secret = plan.location.credentials_secret
-    if secret is not None:
-        env += [_from_secret(key, secret=secret, key=key) for key in contract.S3_SECRET_KEYS]
-        env += [_from_secret(key, secret=secret, key=key, optional=True) for key in contract.S3_OPTIONAL_SECRET_KEYS]
-    return env
-
-
-def _from_secret(name: str, *, secret: str, key: str, optional: bool = False) -> dict[str, Any]:
-    ref = {"name": secret, "key": key} | ({"optional": True} if optional else {})
-    return {"name": name, "valueFrom": {"secretKeyRef": ref}}
+        source = {"secretKeyRef": {"name": ref.name, "key": ref.key}}
+        env.append({"name": contract.ENV_MODEL_API_KEY, "valueFrom": source})
+    return env + places.env(plan.location)
 
 
 def _volumes(user: Mapping[str, Any]) -> list[dict[str, Any]]:

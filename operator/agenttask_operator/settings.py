@@ -31,9 +31,15 @@ class Runner(_Block, frozen=True):
 
 
 class Store(_Block, frozen=True):
-    """Where checkpoints go unless the task says so."""
+    """Where checkpoints go unless the task says so: exactly one place."""
 
-    s3: contract.S3
+    s3: contract.S3 | None = None
+    redis: contract.Redis | None = None
+    filesystem: contract.Filesystem | None = None
+
+    def __post_init__(self) -> None:
+        if sum(place is not None for place in (self.s3, self.redis, self.filesystem)) != 1:
+            raise ValueError("exactly one of s3, redis and filesystem must be set")
 
 
 class LeaderElection(_Block, frozen=True):

@@ -59,37 +59,89 @@ model:
 {{- fail "model is taken whole or not at all: set both model.baseURL and model.name, or nothing of it" }}
 {{- end }}
 {{- end }}
-{{- with .Values.store.s3 }}
-{{- if and $.Values.devStore.enabled (or .bucket .prefix .endpoint .region .credentialsSecretRef.name) }}
-{{- fail "devStore.enabled is itself the default store: set either it or store.s3" }}
-{{- else if $.Values.devStore.enabled }}
+{{- with include "agenttask.store" . }}
 store:
-  s3:
-    bucket: {{ include "agenttask.devStore.bucket" $ }}
-    endpoint: http://{{ include "agenttask.devStore.name" $ }}.{{ $.Release.Namespace }}.svc:7070
-    region: us-east-1
-    credentialsSecretRef: {name: {{ include "agenttask.devStore.name" $ }}}
-{{- else if .bucket }}
-store:
-  s3:
-    bucket: {{ .bucket | quote }}
-    {{- with .prefix }}
-    prefix: {{ . | quote }}
-    {{- end }}
-    {{- with .endpoint }}
-    endpoint: {{ . | quote }}
-    {{- end }}
-    {{- with .region }}
-    region: {{ . | quote }}
-    {{- end }}
-    {{- with .credentialsSecretRef.name }}
-    credentialsSecretRef: {name: {{ . | quote }}}
-    {{- end }}
-{{- else if or .prefix .endpoint .region .credentialsSecretRef.name }}
-{{- fail "store is taken whole or not at all: set store.s3.bucket too, or nothing of it" }}
-{{- end }}
+  {{- . | nindent 2 }}
 {{- end }}
 leaderElection:
   enabled: true
   leaseName: {{ include "agenttask.fullname" . }}-operator
+{{- end -}}
+
+{{/* The default store: one place, or nothing. */}}
+{{- define "agenttask.store" -}}
+{{- $store := .Values.store -}}
+{{- $s3 := include "agenttask.store.s3" $store.s3 -}}
+{{- $redis := include "agenttask.store.redis" $store.redis -}}
+{{- $filesystem := include "agenttask.store.filesystem" $store.filesystem -}}
+{{- $places := compact (list $s3 $redis $filesystem) -}}
+{{- if and .Values.devStore.enabled $places -}}
+{{- fail "devStore.enabled is itself the default store: set either it or store" -}}
+{{- else if gt (len $places) 1 -}}
+{{- fail "the default store is one place: set one of store.s3, store.redis and store.filesystem" -}}
+{{- else if .Values.devStore.enabled -}}
+s3:
+  bucket: {{ include "agenttask.devStore.bucket" . }}
+  endpoint: http://{{ include "agenttask.devStore.name" . }}.{{ .Release.Namespace }}.svc:7070
+  region: us-east-1
+  credentialsSecretRef: {name: {{ include "agenttask.devStore.name" . }}}
+{{- else if $s3 -}}
+s3:
+  {{- $s3 | nindent 2 }}
+{{- else if $redis -}}
+redis:
+  {{- $redis | nindent 2 }}
+{{- else if $filesystem -}}
+filesystem:
+  {{- $filesystem | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "agenttask.store.s3" -}}
+{{- $set := dict -}}
+{{- range $key := list "bucket" "prefix" "endpoint" "region" "addressing" -}}
+{{- with index $ $key }}{{ $_ := set $set $key . }}{{ end -}}
+{{- end -}}
+{{- if .encryption.type -}}
+{{- $_ := set $set "encryption" (dict "type" .encryption.type) -}}
+{{- with .encryption.kmsKeyID }}{{ $_ := set $set.encryption "kmsKeyID" . }}{{ end -}}
+{{- else if .encryption.kmsKeyID -}}
+{{- fail "store.s3.encryption.kmsKeyID needs the type SSE-KMS" -}}
+{{- end -}}
+{{- include "agenttask.store.refs" (dict "of" . "set" $set) -}}
+{{- if and $set (not .bucket) -}}
+{{- fail "store is taken whole or not at all: set store.s3.bucket too, or nothing of it" -}}
+{{- end -}}
+{{- if $set }}{{ toYaml $set }}{{ end -}}
+{{- end -}}
+
+{{- define "agenttask.store.redis" -}}
+{{- $set := dict -}}
+{{- with .prefix }}{{ $_ := set $set "prefix" . }}{{ end -}}
+{{- include "agenttask.store.refs" (dict "of" . "set" $set) -}}
+{{- if .url -}}
+{{- $_ := set $set "url" .url -}}
+{{- $_ := set $set "ttlSeconds" (int64 .ttlSeconds) -}}
+{{- $_ := set $set "durability" (dict "aof" .durability.aof "replicas" (int64 .durability.replicas)) -}}
+{{- else if $set -}}
+{{- fail "store is taken whole or not at all: set store.redis.url too, or nothing of it" -}}
+{{- end -}}
+{{- if $set }}{{ toYaml $set }}{{ end -}}
+{{- end -}}
+
+{{- define "agenttask.store.filesystem" -}}
+{{- if .claimName -}}
+claimName: {{ .claimName | quote }}
+{{- with .path }}
+path: {{ . | quote }}
+{{- end -}}
+{{- else if .path -}}
+{{- fail "store is taken whole or not at all: set store.filesystem.claimName too, or nothing of it" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Certificates and keys of a store's server, where they are named: (dict "of" values "set" the block to add to). */}}
+{{- define "agenttask.store.refs" -}}
+{{- if .of.caConfigMapRef.name }}{{ $_ := set .set "caConfigMapRef" .of.caConfigMapRef }}{{ end -}}
+{{- if .of.credentialsSecretRef.name }}{{ $_ := set .set "credentialsSecretRef" .of.credentialsSecretRef }}{{ end -}}
 {{- end -}}

@@ -93,7 +93,7 @@ def _answered(error: aws.ClientError, *, bucket: str) -> StoreError:
     meaning = _BY_CODE.get(code) or _BY_STATUS.get(status, beyond)
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     if status == 404 and not {"content-length", "transfer-encoding"} & headers.keys():
-        return Unavailable(f"the answer to {error.operation_name} was cut in its headers, before it said what is missing")
+        return Unavailable(f"the answer to {error.operation_name} was cut in its headers, before it said why")
     said = f"{error.operation_name} was answered {status} {code}: {answer.get('Error', {}).get('Message', '')}"
     if status == 501 and error.operation_name == "PutObject":
         return Misconfigured(f"{said}; {_NO_CONDITIONS}")

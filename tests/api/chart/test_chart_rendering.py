@@ -56,6 +56,63 @@ CONFIGURATIONS: Final[dict[str, tuple[Object, Object]]] = {
             }
         },
     ),
+    "a bucket behind one's own certificates, encrypted": (
+        {
+            "store.s3.bucket": "agents",
+            "store.s3.endpoint": "https://s3.example.com",
+            "store.s3.addressing": "Virtual",
+            "store.s3.encryption.type": "SSE-KMS",
+            "store.s3.encryption.kmsKeyID": "key-1",
+            "store.s3.caConfigMapRef.name": "cas",
+        },
+        {
+            "store": {
+                "s3": {
+                    "bucket": "agents",
+                    "endpoint": "https://s3.example.com",
+                    "addressing": "Virtual",
+                    "encryption": {"type": "SSE-KMS", "kmsKeyID": "key-1"},
+                    "caConfigMapRef": {"name": "cas", "key": "ca.crt"},
+                }
+            }
+        },
+    ),
+    "a Redis server": (
+        {"store.redis.url": "rediss://redis:6379/0", "store.redis.credentialsSecretRef.name": "login"},
+        {
+            "store": {
+                "redis": {
+                    "url": "rediss://redis:6379/0",
+                    "ttlSeconds": 604800,
+                    "durability": {"aof": True, "replicas": 0},
+                    "credentialsSecretRef": {"name": "login"},
+                }
+            }
+        },
+    ),
+    "a Redis server whose replicas count": (
+        {
+            "store.redis.url": "redis://redis",
+            "store.redis.prefix": "prod",
+            "store.redis.ttlSeconds": 0,
+            "store.redis.durability.aof": False,
+            "store.redis.durability.replicas": 2,
+        },
+        {
+            "store": {
+                "redis": {
+                    "url": "redis://redis",
+                    "prefix": "prod",
+                    "ttlSeconds": 0,
+                    "durability": {"aof": False, "replicas": 2},
+                }
+            }
+        },
+    ),
+    "a volume": (
+        {"store.filesystem.claimName": "checkpoints", "store.filesystem.path": "prod"},
+        {"store": {"filesystem": {"claimName": "checkpoints", "path": "prod"}}},
+    ),
     "the development store": (
         {"devStore.enabled": True},
         {
@@ -102,7 +159,15 @@ REFUSALS: Final[dict[str, tuple[Object, str]]] = {
     "half a model": ({"model.name": "small"}, "model is taken whole or not at all"),
     "a key for no model": ({"model.apiKeySecretRef.name": "keys"}, "model is taken whole or not at all"),
     "a store without its bucket": ({"store.s3.prefix": "prod"}, "store is taken whole or not at all"),
-    "two default stores": ({"devStore.enabled": True, "store.s3.bucket": "agents"}, "set either it or store.s3"),
+    "a Redis store without its address": ({"store.redis.prefix": "prod"}, "set store.redis.url too"),
+    "a folder without its volume": ({"store.filesystem.path": "prod"}, "set store.filesystem.claimName too"),
+    "a key for no encryption": (
+        {"store.s3.bucket": "agents", "store.s3.encryption.kmsKeyID": "k"},
+        "kmsKeyID needs the type SSE-KMS",
+    ),
+    "a password in an address": ({"store.redis.url": "redis://:secret@redis"}, "url"),
+    "two default stores": ({"devStore.enabled": True, "store.s3.bucket": "agents"}, "set either it or store"),
+    "two places": ({"store.redis.url": "redis://r", "store.s3.bucket": "agents"}, "the default store is one place"),
     "a misspelt value": ({"replica": 1}, "replica"),
     "a misspelt value inside a block": ({"store.s3.buckt": "agents"}, "buckt"),
     "a replica count in words": ({"replicas": "two"}, "replicas"),

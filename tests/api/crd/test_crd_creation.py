@@ -41,6 +41,10 @@ def s3(**fields: Any) -> Object:
     return spec(checkpoint={"s3": {"bucket": "agents", **fields}})
 
 
+def redis(**fields: Any) -> Object:
+    return spec(checkpoint={"redis": {"url": "rediss://redis.example.com:6379/0", **fields}})
+
+
 def pod(**fields: Any) -> Object:
     return spec(pod=fields)
 
@@ -160,6 +164,77 @@ BOUNDS = {
     ),
     "an endpoint is an address": Case(
         accepted=s3(endpoint="http://10.0.0.1:7070"), refused=s3(endpoint="10.0.0.1:7070"), says="s3.endpoint"
+    ),
+    "addresses have one of two forms": Case(
+        accepted=s3(addressing="Virtual"), refused=s3(addressing="Host"), says="s3.addressing"
+    ),
+    "encryption is of a known kind": Case(
+        accepted=s3(encryption={"type": "SSE-S3"}), refused=s3(encryption={"type": "SSE-C"}), says="encryption.type"
+    ),
+    "a key of the key service needs the key service": Case(
+        accepted=s3(encryption={"type": "SSE-KMS", "kmsKeyID": "key-1"}),
+        refused=s3(encryption={"type": "SSE-S3", "kmsKeyID": "key-1"}),
+        says="kmsKeyID needs the type SSE-KMS",
+    ),
+    "certificates need an endpoint that shows some": Case(
+        accepted=s3(endpoint="https://s3.example.com", caConfigMapRef={"name": "cas"}),
+        refused=s3(endpoint="http://s3.example.com", caConfigMapRef={"name": "cas"}),
+        says="caConfigMapRef needs an https endpoint",
+    ),
+    "a Redis address has no password in it": Case(
+        accepted=redis(), refused=redis(url="redis://:secret@redis.example.com"), says="redis.url"
+    ),
+    "a Redis address is one": Case(
+        accepted=redis(url="redis://redis"), refused=redis(url="https://redis"), says="redis.url"
+    ),
+    "certificates need a Redis that shows some": Case(
+        accepted=redis(caConfigMapRef={"name": "cas"}),
+        refused=redis(url="redis://redis", caConfigMapRef={"name": "cas"}),
+        says="caConfigMapRef needs a rediss URL",
+    ),
+    "a Redis prefix stays a path": Case(
+        accepted=redis(prefix="prod/eu"), refused=redis(prefix="prod/../dev"), says="redis.prefix"
+    ),
+    "a log may be kept for ever, but not less than that": Case(
+        accepted=redis(ttlSeconds=0), refused=redis(ttlSeconds=-1), says="redis.ttlSeconds"
+    ),
+    "a write waits for some replicas at most": Case(
+        accepted=redis(durability={"aof": False, "replicas": 2}),
+        refused=redis(durability={"replicas": 17}),
+        says="durability.replicas",
+    ),
+    "a filesystem store has a volume": Case(
+        accepted=spec(checkpoint={"filesystem": {"claimName": "checkpoints"}}),
+        refused=spec(checkpoint={"filesystem": {"path": "prod"}}),
+        says="filesystem.claimName",
+    ),
+    "a folder stays inside its volume": Case(
+        accepted=spec(checkpoint={"filesystem": {"claimName": "c", "path": "prod/eu"}}),
+        refused=spec(checkpoint={"filesystem": {"claimName": "c", "path": "../x"}}),
+        says="filesystem.path",
+    ),
+    "a log lies in one place": Case(
+        accepted=redis(),
+        refused=spec(checkpoint={"redis": {"url": "redis://r"}, "filesystem": {"claimName": "c"}}),
+        says="at most one of s3, redis and filesystem may be set",
+    ),
+    "writes are verified in one of two ways": Case(
+        accepted=spec(checkpoint={"verify": "ReadBack"}),
+        refused=spec(checkpoint={"verify": "Never"}),
+        says="checkpoint.verify",
+    ),
+    "progress is written after one step at least": Case(
+        accepted=spec(checkpoint={"everySteps": 5}),
+        refused=spec(checkpoint={"everySteps": 0}),
+        says="checkpoint.everySteps",
+    ),
+    "one snapshot is kept at least": Case(
+        accepted=spec(checkpoint={"keepLast": 1}), refused=spec(checkpoint={"keepLast": 0}), says="checkpoint.keepLast"
+    ),
+    "corruption is met in one of two ways": Case(
+        accepted=spec(checkpoint={"onCorruption": "Stall"}),
+        refused=spec(checkpoint={"onCorruption": "Restart"}),
+        says="checkpoint.onCorruption",
     ),
     "a region is one word": Case(accepted=s3(region="eu-west-1"), refused=s3(region="eu west"), says="s3.region"),
     "a budget allows one step at least": Case(

@@ -38,6 +38,10 @@ def place(**fields: Any) -> Object:
     return {"spec": {"checkpoint": {"s3": fields}}}
 
 
+def redis(**fields: Any) -> Object:
+    return {"spec": {"checkpoint": {"redis": fields}}}
+
+
 TRANSITIONS = {
     "a prompt may be edited until an attempt was raised": Case(
         status={"attempt": 0},
@@ -55,7 +59,7 @@ TRANSITIONS = {
         spec={"checkpoint": {"s3": S3}},
         accepted=(place(bucket="others"), {"spec": {"checkpoint": None}}),
         refused=(),
-        says="the place in spec.checkpoint.s3 is immutable once an attempt was raised",
+        says="the place in spec.checkpoint is immutable once an attempt was raised",
     ),
     "a checkpoint's place is immutable from then on, its credentials are not": Case(
         spec={"checkpoint": {"s3": S3}},
@@ -72,13 +76,42 @@ TRANSITIONS = {
             {"spec": {"checkpoint": {"s3": None}}},
             {"spec": {"checkpoint": None}},
         ),
-        says="the place in spec.checkpoint.s3 is immutable once an attempt was raised",
+        says="the place in spec.checkpoint is immutable once an attempt was raised",
+    ),
+    "a Redis store's place is immutable too, how it is used is not": Case(
+        spec={"checkpoint": {"redis": {"url": "rediss://redis:6379/0", "prefix": "prod"}}},
+        status={"attempt": 1},
+        accepted=(redis(ttlSeconds=60, durability={"replicas": 1}), redis(credentialsSecretRef={"name": "rotated"})),
+        refused=(redis(url="rediss://redis:6379/1"), redis(prefix=None), {"spec": {"checkpoint": {"redis": None}}}),
+        says="the place in spec.checkpoint is immutable once an attempt was raised",
+    ),
+    "a volume's place is immutable too": Case(
+        spec={"checkpoint": {"filesystem": {"claimName": "checkpoints", "path": "prod"}}},
+        status={"attempt": 1},
+        accepted=({"spec": {"checkpoint": {"verify": "ReadBack", "keepLast": 5, "everySteps": 5}}},),
+        refused=(
+            {"spec": {"checkpoint": {"filesystem": {"claimName": "others"}}}},
+            {"spec": {"checkpoint": {"filesystem": {"path": None}}}},
+            {"spec": {"checkpoint": {"filesystem": None}}},
+        ),
+        says="the place in spec.checkpoint is immutable once an attempt was raised",
+    ),
+    "how an S3 server is spoken to may be edited at any time": Case(
+        spec={"checkpoint": {"s3": S3}},
+        status={"attempt": 1},
+        accepted=(
+            place(addressing="Virtual"),
+            place(encryption={"type": "SSE-S3"}),
+            place(caConfigMapRef={"name": "cas"}),
+        ),
+        refused=(),
+        says="",
     ),
     "a running task cannot leave the installation's store": Case(
         status={"attempt": 1},
         accepted=({"spec": {"suspend": True}},),
         refused=(place(bucket="agents"),),
-        says="the place in spec.checkpoint.s3 is immutable once an attempt was raised",
+        says="the place in spec.checkpoint is immutable once an attempt was raised",
     ),
     "cancelling is one way": Case(
         spec={"cancel": True},

@@ -64,12 +64,9 @@ def test_the_runners_fields_are_those_the_contract_lists() -> None:
     assert tuple(one.encode_name for one in msgspec.structs.fields(contract.RunnerStatus)) == contract.RUNNER_FIELDS
 
 
-def test_the_location_is_the_contracts_but_for_local_runs() -> None:
+def test_the_location_is_the_contracts() -> None:
     left = list(differences(contract.Location, SCHEMA["status"]["properties"]["location"], at="location"))
-    assert left == [
-        "location.path is in one of the two only",
-        "location.prefix: the default '' is missing",
-    ]
+    assert left == ["location.prefix: the default '' is missing"]
 
 
 def test_group_version_and_names_are_the_contracts() -> None:

@@ -67,3 +67,11 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, named: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(settings.SettingsError, match="nowhere"):
         settings.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("store", ["{}", "{s3: {bucket: b}, redis: {url: redis://r}}"])
+def test_a_default_store_is_one_place(tmp_path: Path, store: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"runner: {{image: i}}\nstore: {store}\n")
+    with pytest.raises(settings.SettingsError, match="exactly one of s3, redis and filesystem"):
+        settings.load(file)
