@@ -26,6 +26,7 @@ from agenttask.log.record import (
 from agenttask.log.restore import Lost, Restored
 from agenttask.log.seed import Seed
 from agenttask.log.snapshot import Frozen, Manifest, Snapshot
+from agenttask.log.survey import Shot, Survey, survey
 
 __all__ = [
     "VOLATILE",
@@ -53,7 +54,10 @@ __all__ = [
     "Recorded",
     "Restored",
     "Seed",
+    "Shot",
     "Snapshot",
     "SnapshotRef",
+    "Survey",
     "read",
+    "survey",
 ]

@@ -134,6 +134,13 @@ async def read_bytes(ref: BlobRef, *, store: Store, keys: Keys) -> bytes:
         return b"".join([piece async for piece in pieces])
 
 
+async def verify(ref: BlobRef, *, store: Store, keys: Keys) -> None:
+    """Read a blob and keep nothing of it. `CheckpointCorrupt` if it is missing or not what its reference says."""
+    async with aclosing(_read(ref, store=store, keys=keys)) as pieces:
+        async for _ in pieces:
+            pass
+
+
 async def put_back(value: Any, placed: Iterable[Placed], *, store: Store, keys: Keys) -> Any:
     """The value with its large texts in place; changes the one given."""
     texts: dict[str, str] = {}

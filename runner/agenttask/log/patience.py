@@ -91,7 +91,7 @@ class PatientStore:
             except Unavailable as error:
                 silent = self._clock.monotonic() - max(began, self._answered)
                 if silent + pause > self.seconds:
-                    raise Unavailable(f"the store gave no answer for {silent:.0f} s: {error}") from error
+                    raise type(error)(f"the store gave no answer for {silent:.0f} s: {error}") from error
             except StoreError:
                 self._answered = self._clock.monotonic()
                 raise

@@ -1,0 +1,106 @@
+"""Looking at all of a log: what is there, what is wrong, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from agenttask.clock import ManualClock
+from agenttask.log import Keys, Patience, Survey, survey
+from agenttask.log.blob import LARGE_BYTES
+from agenttask.store.memory import MemoryStore
+
+from tests.unit.log.ledger import PREFIX, claim
+
+KEYS = Keys(prefix=PREFIX)
+
+
+async def looked(store: MemoryStore, progress: list[tuple[int, int]] | None = None) -> Survey:
+    seen: list[tuple[int, int]] = [] if progress is None else progress
+    before = dict(store.objects)
+    found = await survey(
+        store=store,
+        prefix=PREFIX,
+        clock=ManualClock(),
+        patience=Patience(),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert store.objects == before
+    return found
+
+
+async def written() -> MemoryStore:
+    """Records 1 and 12 to 25, snapshots at 11, 16 and 21; a large value in record 24."""
+    store = MemoryStore()
+    ledger = await claim(store, keep=3)
+    for number in range(24):
+        await ledger.write("y" * (LARGE_BYTES + 1) if number == 22 else str(number))
+    return store
+
+
+async def test_a_whole_log_has_no_problems() -> None:
+    store, progress = await written(), list[tuple[int, int]]()
+    found = await looked(store, progress)
+    assert found.problems == ()
+    assert [each.seq for each in found.records] == [1, *range(12, 26)]
+    assert [(shot.seq, shot.named_by, shot.why) for shot in found.snapshots] == [
+        (11, 12, None),
+        (16, 17, None),
+        (21, 22, None),
+    ]
+    assert (len(found.blobs), found.unnamed) == (2, ())
+    assert progress[-1][0] == progress[-1][1] == 15 + 3 + 2
+
+
+async def test_an_empty_log_has_none_either() -> None:
+    found = await looked(MemoryStore())
+    assert (found.records, found.problems) == ((), ())
+
+
+def flip(store: MemoryStore, key: str) -> None:
+    store.objects[key] = store.objects[key][:-1] + bytes([store.objects[key][-1] ^ 1])
+
+
+def drop(store: MemoryStore, key: str) -> None:
+    del store.objects[key]
+
+
+PROBLEMS = {
+    "a needed record is damaged": (flip, KEYS.record(23), "damaged"),
+    "a needed record is missing": (drop, KEYS.record(23), "missing"),
+    "a record nobody needs at the moment is damaged": (flip, KEYS.record(13), "damaged"),
+    "a record nobody needs at the moment is missing": (drop, KEYS.record(14), "missing"),
+    "the newest snapshot is damaged": (flip, KEYS.snapshot(21), "damaged"),
+    "an older snapshot is damaged": (flip, KEYS.snapshot(16), "damaged"),
+    "a large value is missing": (drop, f"{PREFIX}/blob/1-p-2", "cannot be read"),
+    "a large value is damaged": (flip, f"{PREFIX}/blob/1-p-2", ""),
+    "the first claim is damaged": (flip, KEYS.record(1), "damaged"),
+}
+
+
+@pytest.mark.parametrize(("harm", "key", "word"), PROBLEMS.values(), ids=PROBLEMS.keys())
+async def test_what_is_wrong_is_named(harm: Callable[[MemoryStore, str], None], key: str, word: str) -> None:
+    store = await written()
+    harm(store, key)
+    found = await looked(store)
+    assert any(key in problem and word in problem for problem in found.problems), found.problems
+
+
+async def test_what_a_claim_has_abandoned_is_no_problem_any_more() -> None:
+    store = await written()
+    flip(store, KEYS.record(24))
+    assert len((await looked(store)).problems) == 1
+    ledger = await claim(store, attempt=2, keep=3)
+    await ledger.write("new")
+    assert (await looked(store)).problems == ()
+
+
+async def test_what_a_killed_writer_left_is_told_apart() -> None:
+    store = await written()
+    store.objects[f"{PREFIX}/blob/1-p-9"] = b"?"
+    store.objects[KEYS.snapshot(24)] = b"?"
+    found = await looked(store)
+    assert found.unnamed == (f"{PREFIX}/blob/1-p-9",)
+    assert found.problems == ()
+    assert found.snapshots[-1].why is not None
+    assert "does not count" in found.snapshots[-1].why
