@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 from agenttask.errors import Fenced
 from agenttask.log.record import Holder, Kind, Record
@@ -86,28 +86,37 @@ def assemble(*, base: Base, head: int, found: Mapping[int, Found], task: str | N
     return Chain(base=base, records=tuple(links), misfits=tuple(misfits), below=below)
 
 
-def refuse_if_fenced(found: Mapping[int, Found], *, attempt: int, holder: Holder, newest_attempt: int) -> None:
+def refuse_if_fenced(found: Mapping[int, Found], *, attempt: int, holder: Holder, base: Base) -> None:
     """`Fenced` if the newest claim leaves this writer no right to write, or to claim.
 
     A newer attempt, this attempt in another pod, or, once this process has claimed, another process of its own pod.
-    Claims off the chain count too: their writers may be alive. `newest_attempt` is that of the newest claim on it.
+    Claims off the chain count too: their writers may be alive. Of those before `base` it knows the newest.
     """
-    claims = [each for _, each in sorted(found.items()) if isinstance(each, Record) and each.kind is Kind.CLAIM]
-    newest = max((claim.attempt for claim in claims), default=0)
-    if newest_attempt > max(attempt, newest):
-        raise Fenced(f"attempt {newest_attempt} has claimed the log", newest_attempt=newest_attempt)
-    if not claims or newest < attempt:
+    claims = [_Claim(each.attempt, each.seq, each.holder, each.key) for each in found.values() if _is_claim(each)]
+    if base.holder is not None:
+        claims.append(_Claim(base.attempt, base.seq, base.holder, f"what the snapshot after record {base.seq} holds"))
+    if not claims or (last := max(claims, key=lambda claim: (claim.attempt, claim.seq))).attempt < attempt:
         return
-    last = [claim for claim in claims if claim.attempt == newest][-1]
-    if newest > attempt:
-        reason = f"attempt {newest} has claimed the log"
+    if last.attempt > attempt:
+        reason = f"attempt {last.attempt} has claimed the log"
     elif last.holder.pod_uid != holder.pod_uid:
-        reason = f"another pod ({last.holder.pod_uid}) has claimed the log for attempt {newest}"
+        reason = f"another pod ({last.holder.pod_uid}) has claimed the log for attempt {attempt}"
     elif last.holder != holder and any(claim.holder == holder for claim in claims):
         reason = "a newer process of this pod has claimed the log"
     else:
         return
-    raise Fenced(f"{reason}, in {last.key}", newest_attempt=newest)
+    raise Fenced(f"{reason}, in {last.where}", newest_attempt=last.attempt)
+
+
+class _Claim(NamedTuple):
+    attempt: int
+    seq: int
+    holder: Holder
+    where: str
+
+
+def _is_claim(found: Found) -> TypeGuard[Record]:
+    return isinstance(found, Record) and found.kind is Kind.CLAIM
 
 
 def _length(claim: Record, *, base: Base, links: list[Record]) -> int | None:

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from agenttask.clock import Clock
 from agenttask.errors import Absent, CheckpointCorrupt, CheckpointLost, Exists, Misconfigured
-from agenttask.log.chain import refuse_if_fenced
+from agenttask.log.chain import GENESIS, refuse_if_fenced
 from agenttask.log.keys import Keys
 from agenttask.log.record import (
     MAX_RECORD_BYTES,
@@ -118,6 +118,7 @@ class Claimant:
                         f"the store refused {draft.record.key} as existing, then had nothing there"
                     ) from taken
                 continue
+            self.reader.found[draft.record.seq] = draft.record
             await self._prove_put_if_absent(draft)
             if not await self.store.list(self.keys.records, after=draft.record.key):
                 return Claimed(claim=draft.record, restored=restored)
@@ -146,9 +147,8 @@ class Claimant:
             raise CheckpointLost(f"the recorded checkpoint {recorded.key} is not in the store: {last}")
 
     def _refuse_if_fenced(self, restored: Restored) -> None:
-        refuse_if_fenced(
-            self.reader.found, attempt=self.attempt, holder=self.holder, newest_attempt=restored.newest_attempt
-        )
+        base = GENESIS if restored.base is None else restored.base.start
+        refuse_if_fenced(self.reader.found, attempt=self.attempt, holder=self.holder, base=base)
 
     def _draft(self, restored: Restored, *, beginning: Beginning | None) -> Draft:
         tip = restored.tip

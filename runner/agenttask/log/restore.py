@@ -200,8 +200,7 @@ class Reader:
                 return None
             return _Candidate(None, None, self._chain(GENESIS, head=head))
         manifest = await snapshots.load(ref, store=self.store, keys=self.keys)
-        base = Base(seq=seq, digest=manifest.digest, attempt=manifest.attempt, holder=manifest.holder)
-        chain = self._chain(base if seq else GENESIS, head=head)
+        chain = self._chain(snapshots.start(manifest), head=head)
         return _Candidate(ref, manifest, chain) if chain.names(snapshot=seq) else None
 
     def _chain(self, base: Base, *, head: int) -> Chain:

@@ -21,6 +21,7 @@ import zstandard
 
 from agenttask.errors import Absent, CheckpointCorrupt, FormatTooNew, RecordTooLarge, TooLarge
 from agenttask.log.blob import BlobWriter, put_back, read_bytes
+from agenttask.log.chain import GENESIS, Base
 from agenttask.log.fetch import all_of
 from agenttask.log.keys import Keys
 from agenttask.log.record import FORMAT, BlobRef, Holder, Placed, SnapshotRef
@@ -105,6 +106,18 @@ class Snapshot(Frozen):
 
     ref: SnapshotRef
     manifest: Manifest
+
+    @property
+    def start(self) -> Base:
+        """What a chain that begins with it goes on from."""
+        return start(self.manifest)
+
+
+def start(manifest: Manifest) -> Base:
+    """What a chain goes on from that begins with this state."""
+    if manifest.seq == 0:
+        return GENESIS
+    return Base(seq=manifest.seq, digest=manifest.digest, attempt=manifest.attempt, holder=manifest.holder)
 
 
 class Sealer:
