@@ -17,6 +17,7 @@ from agenttask.contract import (
     Agent,
     Assignment,
     Budget,
+    Checkpoint,
     HttpTool,
     Location,
     Model,
@@ -138,6 +139,7 @@ class Attempts:
         default_factory=lambda: Tool(name="echo", recovery="Idempotent", http=HttpTool(url="http://tool.test/echo"))
     )
     steps: int = 50
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
     recorded: tuple[str, int] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -157,6 +159,7 @@ class Attempts:
                     tools=(self.tool,),
                 ),
                 budget=Budget(steps=self.steps),
+                checkpoint=self.checkpoint,
             ),
             recorded_key=self.recorded[0] if self.recorded else None,
             recorded_seq=self.recorded[1] if self.recorded else None,

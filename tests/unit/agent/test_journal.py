@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from agenttask.agent.events import Event, Reconfigured, Started, ToolReturned
+from agenttask.agent.events import Ended, Event, Reconfigured, Replied, Started, Tokens, ToolReturned
 from agenttask.agent.state import State
 from agenttask.clock import ManualClock
 from agenttask.errors import FormatTooNew, RecordTooLarge
-from agenttask.journal import Journal, restore
-from agenttask.log import Holder, Kind, Log, Patience, RecordRef, read
+from agenttask.journal import Journal, charge, restore
+from agenttask.log import Holder, Kind, Log, Patience, Policy, RecordRef, read
 from agenttask.store.faults import Call, Fault, FaultyStore
 from agenttask.store.memory import MemoryStore
 
@@ -47,21 +47,22 @@ class Desk:
     def recorded(self, *, events: tuple[Event, ...], state: State, head: RecordRef) -> None:
         self.recorded_events.append((head.seq, events))
 
-    async def journal(self) -> Journal:
+    async def journal(self, *, attempt: int = 1, every_steps: int = 1, snapshot_every: int = 200) -> Journal:
         opened = await Log.open(
             store=FaultyStore(self.memory, before=self.gate.before),
             prefix="p",
             task="ns/t",
-            attempt=1,
-            holder=Holder(pod_uid="pod", process="p"),
+            attempt=attempt,
+            holder=Holder(pod_uid=f"pod-{attempt}", process="p"),
             recorded=None,
             clock=ManualClock(),
             patience=Patience(),
+            policy=Policy(snapshot_every=snapshot_every),
+            charge=charge,
         )
         assert opened.log is not None
-        return Journal(
-            log=opened.log, state=restore(base=None, records=opened.records), max_steps=50, witnesses=(self,)
-        )
+        state = restore(base=opened.restored.base, records=opened.records)
+        return Journal(log=opened.log, state=state, max_steps=50, witnesses=(self,), every_steps=every_steps)
 
     async def stored(self) -> State:
         found = await read(store=self.memory, prefix="p", clock=ManualClock(), patience=Patience())
@@ -122,3 +123,93 @@ async def test_an_event_of_a_later_version_is_refused() -> None:
     await journal._log.append(kind=Kind.EVENTS, events=[{"type": "dreamt"}], step=0, max_steps=1)
     with pytest.raises(FormatTooNew, match="dreamt"):
         await desk.stored()
+
+
+def asks(number: int) -> Replied:
+    call = {"id": f"c{number}", "type": "function", "function": {"name": "t", "arguments": "{}"}}
+    return Replied(
+        message={"role": "assistant", "content": None, "tool_calls": [call]},
+        finish_reason="tool_calls",
+        tokens=Tokens(prompt=5, completion=1),
+        model="m",
+        ms=1,
+    )
+
+
+async def step(journal: Journal, number: int) -> None:
+    """One reply with a call, and its result."""
+    await journal.commit(asks(number))
+    await journal.commit(result(journal.state.open_calls[0].id))
+
+
+async def test_with_every_steps_replies_and_results_wait_and_share_a_record() -> None:
+    desk = Desk()
+    journal = await desk.journal(every_steps=3)
+    await journal.commit(STARTED)
+    for number in range(7):
+        await step(journal, number)
+        assert journal.state.step == number + 1, "the state goes on"
+    # record 2: Started; 3: replies 0 to 2; 4: replies 3 to 5, and what came between
+    assert [(seq, len(events)) for seq, events in desk.recorded_events] == [(2, 1), (3, 5), (4, 6)]
+    assert (await desk.stored()).step == 6
+    await journal.commit(Ended(outcome="Completed", reason="Completed", message="m"))
+    assert journal.state == await desk.stored()
+    assert journal.head.seq == 5
+
+
+async def test_calls_of_several_replies_in_one_record_have_identities_of_their_own() -> None:
+    desk = Desk()
+    journal = await desk.journal(every_steps=3)
+    await journal.commit(STARTED)
+    seen = []
+    for number in range(4):
+        await journal.commit(asks(number))
+        seen.append(journal.state.open_calls[0].id)
+        await journal.commit(result(seen[-1]))
+    assert seen == ["3.0", "3.1", "3.2", "4.0"]
+
+
+async def test_what_waited_when_a_process_died_is_repeated_and_nothing_else() -> None:
+    desk = Desk()
+    first = await desk.journal(every_steps=3)
+    await first.commit(STARTED)
+    for number in range(5):
+        await step(first, number)
+    second = await desk.journal(attempt=2, every_steps=3)
+    assert second.state.step == 3
+    assert [message["role"] for message in second.state.conversation] == [
+        "user",
+        *["assistant", "tool"] * 2,
+        "assistant",
+    ]
+
+
+@pytest.mark.parametrize("every_steps", [1, 4])
+async def test_a_long_run_resumes_from_a_snapshot_of_its_state(every_steps: int) -> None:
+    desk = Desk()
+    journal = await desk.journal(every_steps=every_steps, snapshot_every=7)
+    await journal.commit(STARTED)
+    for number in range(90):
+        await step(journal, number)
+    await journal.commit(Reconfigured(system_prompt="s"))
+    assert [key for key in desk.memory.objects if "/snapshot/" in key]
+    assert "p/log/000000000002" not in desk.memory.objects
+    assert await desk.stored() == journal.state
+
+
+async def test_what_a_rewind_leaves_behind_is_charged_once_and_for_good() -> None:
+    desk = Desk()
+    journal = await desk.journal()
+    await journal.commit(STARTED)
+    for number in range(3):
+        await step(journal, number)
+    desk.memory.objects["p/log/000000000005"] = b"?"
+    second = await desk.journal(attempt=2)
+    assert (second.state.step, second.state.abandoned_model_calls) == (1, 1), "the reply in record 7 was read"
+    # paid: replies 1 and 3, and the call in flight that may have been lost
+    assert (second.state.completion_tokens, second.state.tool_calls) == (2, 2)
+    await second.commit(Reconfigured(system_prompt="s"))
+    third = await desk.journal(attempt=3, snapshot_every=1)
+    assert third.state.abandoned_model_calls == 1
+    await third.commit(Reconfigured(system_prompt="t"))
+    assert (await desk.journal(attempt=4)).state.abandoned_model_calls == 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import httpx
 import msgspec
 import pytest
 from agenttask.agent.loop import PARALLEL_CALLS
-from agenttask.contract import Exit, HttpTool, Outcome, Tool
+from agenttask.contract import Checkpoint, Exit, HttpTool, Outcome, Tool
 from agenttask.journal import restore
 from agenttask.log import Kind, Patience, read
 from agenttask.status_api import Answer
@@ -20,19 +20,24 @@ from tests.unit.agent.conftest import KEY, PREFIX, Attempts, Handler, Killed, Wo
 
 if TYPE_CHECKING:
     from agenttask.agent.state import State
-    from agenttask.log import Record
+    from agenttask.log import Record, Restored
 
 CLAIM_CALLS = 4
 """list, put, put again, list."""
 
 
-async def records(attempts: Attempts) -> tuple[Record, ...]:
+async def found(attempts: Attempts) -> Restored:
     store = MemoryStore(attempts.objects)
-    return (await read(store=store, prefix=PREFIX, clock=attempts.clock, patience=Patience())).records
+    return await read(store=store, prefix=PREFIX, clock=attempts.clock, patience=Patience())
+
+
+async def records(attempts: Attempts) -> tuple[Record, ...]:
+    return (await found(attempts)).records
 
 
 async def state(attempts: Attempts) -> State:
-    return restore(base=None, records=await records(attempts))
+    there = await found(attempts)
+    return restore(base=there.base, records=there.records)
 
 
 def newest(attempts: Attempts) -> dict[str, object]:
@@ -118,6 +123,52 @@ async def test_killed_at_any_store_call_it_resumes_and_repeats_at_most_the_call_
             assert attempts.world.repeated_tool_calls() <= width, where
             reported = (await state(attempts)).repeated_model_calls
             assert attempts.world.repeated_model_calls() <= reported <= 1, where
+
+
+async def test_with_every_steps_a_kill_repeats_at_most_so_many_steps() -> None:
+    for number in range(1, 8):
+        attempts = Attempts(world=World(turns=8), checkpoint=Checkpoint(every_steps=3))
+        attempts.world.before_model = at_call(number, kill)
+        with pytest.raises(Killed):
+            await attempts.run(1)
+        attempts.world.before_model = None
+        ending = await attempts.run(2)
+        assert ending.answer == attempts.world.answer()
+        assert attempts.world.repeated_model_calls() <= 3, f"killed at model call {number}"
+
+
+async def test_a_run_of_many_steps_resumes_from_a_snapshot_and_ends_alike() -> None:
+    undisturbed = Attempts(world=World(turns=150), steps=200)
+    await undisturbed.run(1)
+    attempts = Attempts(world=World(turns=150), steps=200)
+    attempts.world.before_model = at_call(140, kill)
+    with pytest.raises(Killed):
+        await attempts.run(1)
+    attempts.world.before_model = None
+    ending = await attempts.run(2)
+    assert any("/snapshot/" in key for key in attempts.objects)
+    assert (ending.exit, ending.answer) == (Exit.FINAL, undisturbed.world.answer())
+    assert attempts.world.repeated_model_calls() == 1
+    assert attempts.world.model_calls[-1] == undisturbed.world.model_calls[-1]
+
+
+@pytest.mark.parametrize("mode", ["Rewind", "Stall"])
+async def test_a_damaged_checkpoint_is_rewound_and_said_or_stalls(mode: Literal["Rewind", "Stall"]) -> None:
+    attempts = Attempts(world=World(turns=6), checkpoint=Checkpoint(on_corruption=mode))
+    attempts.world.before_model = at_call(5, kill)
+    with pytest.raises(Killed):
+        await attempts.run(1)
+    attempts.world.before_model = None
+    damaged = f"{PREFIX}/log/000000000007"
+    attempts.objects[damaged] = b"?"
+    ending = await attempts.run(2)
+    if mode == "Stall":
+        assert (ending.exit, ending.reason) == (Exit.STALLED, "CheckpointCorrupt")
+        assert damaged in ending.message
+    else:
+        assert (ending.exit, ending.answer) == (Exit.FINAL, attempts.world.answer())
+        assert any(event == "rewound" and damaged in facts["message"] for event, facts in attempts.said.lines)
+        assert (await state(attempts)).abandoned_model_calls == 1
 
 
 async def _store_calls(width: int) -> int:
