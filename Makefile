@@ -15,7 +15,7 @@ ifneq ($(NODE),node)
 export PATH := $(CURDIR)/.cache/node/bin:$(PATH)
 endif
 
-.PHONY: help demo test test-unit test-api test-e2e lint format bench cluster-up cluster-down reload images
+.PHONY: help demo test test-unit test-api test-e2e lint format bench bench-log cluster-up cluster-down reload images
 
 help: ## Show what there is to type
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1 # \2/' | column -t -s'#'
@@ -55,6 +55,9 @@ format: .venv ## Write the style the linter asks for
 bench: .venv ## Measure replacement and start-up beside the Job controller
 	@$(RUN) python -m tests.cluster up
 	@source .cluster/env; $(RUN) python -m benchmarks.replacement
+
+bench-log: .venv ## Measure the checkpoint log beside LangGraph's savers; a quarter of an hour
+	@$(RUN) --group bench python -m benchmarks.log --plot docs/checkpoint-log.svg
 
 cluster-up: .venv ## Boot a test cluster with the project on it; again: bring it up to date
 	@$(RUN) python -m tests.cluster up
