@@ -119,8 +119,12 @@ class Claimant:
                     ) from taken
                 continue
             self.reader.found[draft.record.seq] = draft.record
-            await self._prove_put_if_absent(draft)
+            refused = await self._put_again(draft)
             if not await self.store.list(self.keys.records, after=draft.record.key):
+                if not refused:
+                    raise Misconfigured(
+                        f"the store does not honour put-if-absent (If-None-Match: *): it took {draft.record.key} twice"
+                    )
                 return Claimed(claim=draft.record, restored=restored)
 
     def time(self) -> str:
@@ -185,15 +189,17 @@ class Claimant:
         charge = self.charge(Left(records=readable, unreadable=lost.unreadable))
         return Abandoned(first=lost.first, last=lost.last, why=lost.why, unreadable=lost.unreadable, charge=charge)
 
-    async def _prove_put_if_absent(self, draft: Draft) -> None:
-        """Put the claim again: a store that takes it would also let two attempts write the same record."""
+    async def _put_again(self, draft: Draft) -> bool:
+        """Whether the store refuses the claim a second time; if not, two attempts could write the same record.
+
+        Unless there are records behind it: then a predecessor's retention has removed, in between, a claim that came
+        far too late.
+        """
         try:
             await self.store.put_if_absent(draft.record.key, draft.body, first=draft.record.seq == 1)
         except Exists:
-            return
-        raise Misconfigured(
-            f"the store does not honour put-if-absent (If-None-Match: *): it took {draft.record.key} twice"
-        )
+            return True
+        return False
 
 
 class Taken(Exception):  # noqa: N818 - an answer, and caught by whoever put

@@ -67,7 +67,10 @@ class Retention:
         numbers = [seq for entry in listed if (seq := self._keys.seq(entry.key)) is not None and seq <= oldest]
         unknown = [seq for seq in numbers if seq not in self._kinds]
         self.met(await all_of(partial(fetch, seq, store=self._store, keys=self._keys) for seq in unknown))
-        await self._delete([self._keys.record(seq) for seq in numbers if self._kinds.get(seq) is False])
+        doomed = [seq for seq in numbers if self._kinds.get(seq) is False]
+        await self._delete([self._keys.record(seq) for seq in doomed])
+        for seq in doomed:
+            del self._kinds[seq]  # what stands there next, a claim that comes too late, is another record
 
     async def _delete_orphans(self, kept: Iterable[SnapshotRef]) -> None:
         """Blobs of older attempts that no record on the chain has ever named."""

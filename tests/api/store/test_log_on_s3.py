@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 from agenttask.clock import SystemClock
 from agenttask.errors import CheckpointCorrupt, Fenced, NotFound, Unavailable
-from agenttask.log import Holder, Kind, Log, Opened, Patience, Recorded
+from agenttask.log import Holder, Kind, Log, OnCorruption, Opened, Patience, Policy, Recorded
 from agenttask.store import Store
 
 from tests.api.store.conftest import Server
@@ -23,7 +23,14 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 
 async def open_log(
-    store: Store, folder: str, *, attempt: int, pod: str = "pod", recorded: Recorded | None = None, seconds: float = 10
+    store: Store,
+    folder: str,
+    *,
+    attempt: int,
+    pod: str = "pod",
+    recorded: Recorded | None = None,
+    seconds: float = 10,
+    policy: Policy = Policy(),  # noqa: B008 - frozen
 ) -> Opened:
     return await Log.open(
         store=store,
@@ -34,6 +41,7 @@ async def open_log(
         recorded=recorded,
         clock=SystemClock(),
         patience=Patience(claim_seconds=seconds, append_seconds=seconds),
+        policy=policy,
     )
 
 
@@ -132,8 +140,14 @@ async def test_a_record_changed_in_the_bucket_is_named(server: Server, folder: s
     key = recorded[1].key
     body = await store.get(key, max_bytes=1 << 20)
     store._client.result().put_object(Bucket=server.bucket, Key=key, Body=body.replace(b'"step":2', b'"step":9'))
+    stall = Policy(on_corruption=OnCorruption.STALL)
     with pytest.raises(CheckpointCorrupt, match=key):
-        await open_log(store, folder, attempt=2, recorded=recorded[-1])
+        await open_log(store, folder, attempt=2, recorded=recorded[-1], policy=stall)
+    rewound = await open_log(store, folder, attempt=2, recorded=recorded[-1])
+    assert steps(rewound) == [1]
+    assert rewound.claim is not None
+    assert rewound.claim.abandoned is not None
+    assert key in rewound.claim.abandoned.why
 
 
 async def test_a_missing_bucket_is_not_found_before_anything_is_written(versitygw: Server, folder: str) -> None:
