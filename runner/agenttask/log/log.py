@@ -224,13 +224,14 @@ class Log:
 
     @property
     def snapshot_due(self) -> bool:
-        """Whether `snapshot` must be called before the next append."""
+        """Whether `snapshot` is to be called before the next append, which after a rewind is refused without it."""
         return self._pending is None and (self._exposed or self._since >= self._policy.snapshot_every)
 
     async def snapshot(self, state: Frozen) -> None:
         """Write the state after the head. It counts once the next append has named it.
 
-        Raises `RecordTooLarge` and store errors with the log still usable.
+        Raises `RecordTooLarge`, store errors, and `CheckpointCorrupt` if it reads back wrong after a rewind; the log
+        stays usable.
         """
         async with self._turn:
             self._refuse_if_ended()
@@ -254,9 +255,12 @@ class Log:
             key = self._keys.snapshot(head.seq)
             if await self._put_snapshot(key, body):
                 self._pending = reference(body, seq=head.seq, name=self._keys.name(key))
+                self._exposed = False
+            elif self._exposed:
+                raise CheckpointCorrupt(f"snapshot {key} is not what was written", key=key)
             else:
                 self._warn(f"snapshot {key} is not what was written; the next one will do")
-            self._exposed, self._since = False, 0
+            self._since = 0
 
     async def append(
         self, *, kind: Kind, events: Sequence[Event], step: int, max_steps: int, retry: int = 0
@@ -274,6 +278,8 @@ class Log:
             self._refuse_if_ended()
             if self._head.kind is Kind.FINAL:
                 raise ValueError("the log is final")
+            if self._exposed:
+                raise ValueError("a snapshot is due: this state still stands on what others may delete")
             bare, placed = await self._blobs.take_out(list(events))
             draft = build(
                 key=self._keys.record(self._head.seq + 1),

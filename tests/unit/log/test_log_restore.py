@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from agenttask.errors import CheckpointCorrupt, CheckpointLost, Fenced, FormatTooNew
-from agenttask.log import Abandoned, Keys, Left, OnCorruption, Policy
+from agenttask.log import Abandoned, Keys, Kind, Left, OnCorruption, Policy
 from agenttask.log import snapshot as snapshots
 from agenttask.log.blob import LARGE_BYTES
 from agenttask.store.faults import Call, Fault, FaultyStore
@@ -205,6 +205,8 @@ async def test_a_rewinding_attempt_snapshots_first_and_leans_on_nothing_its_pred
     store, first, second = await rewound()
     assert second.log is not None
     assert second.log.snapshot_due
+    with pytest.raises(ValueError, match="snapshot is due"):
+        await second.log.append(kind=Kind.EVENTS, events=[{"text": "new"}], step=1, max_steps=1)
     await second.write("new")
     theirs = [key for key in store.objects if "/blob/1-" in key or ("/snapshot/" in key and int(key[-12:]) < 20)]
     assert theirs
