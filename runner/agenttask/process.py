@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import secrets
 import signal
-import uuid
 from typing import Final
 
 from agenttask.agent.stop import Stop
@@ -31,7 +31,7 @@ def surroundings(*, store: Store, pod_uid: str, clock: SystemClock, lines: Lines
         asyncio.get_running_loop().add_signal_handler(number, stop.request)
     return Surroundings(
         store=store,
-        holder=Holder(pod_uid=pod_uid, process=uuid.uuid4().hex),
+        holder=Holder(pod_uid=pod_uid, process=secrets.token_hex(8)),
         clock=clock,
         random=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
         stop=stop,

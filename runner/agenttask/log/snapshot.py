@@ -3,7 +3,7 @@
     {"format":1,"seq":200}\\n          one line of JSON
     <zstd of one JSON object>         the manifest
 
-A state's items (a conversation, say) only ever grow, so they are sealed, 256 KiB at a time, into blobs that every later
+A state's items (a conversation, say) only ever grow, so they are sealed, up to 256 KiB at a time, into blobs that every later
 manifest names again: what a log writes stays proportional to what its state holds.
 """
 
@@ -30,6 +30,8 @@ from agenttask.store.base import Store
 
 CHUNK_BYTES: Final = 256 * 1024
 """Size at which items are sealed, as JSON."""
+TAIL_BYTES: Final = 64 * 1024
+"""What is left over is sealed too from this size on: less is cheaper to write again with the next snapshot."""
 INLINE_BYTES: Final = 1024
 """Up to here a fixed value stays in the manifest."""
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
@@ -156,10 +158,16 @@ class Sealer:
             texts.append(encode(value))
             size += len(texts[-1])
             if size >= CHUNK_BYTES:
-                blob = await self._blobs.write_bytes(b"[" + b",".join(texts) + b"]")
-                self._chunks.append(Chunk(blob=blob, count=len(bare), placed=placed))
+                await self._seal_chunk(texts, placed)
                 bare, placed, texts, size = [], (), [], 0
+        if size >= TAIL_BYTES:
+            await self._seal_chunk(texts, placed)
+            return [], ()
         return bare, placed
+
+    async def _seal_chunk(self, texts: Sequence[bytes], placed: tuple[Placed, ...]) -> None:
+        blob = await self._blobs.write_bytes(b"[" + b",".join(texts) + b"]")
+        self._chunks.append(Chunk(blob=blob, count=len(texts), placed=placed))
 
     async def _fix(self, value: Any) -> Fixed:
         text = encode(value)
