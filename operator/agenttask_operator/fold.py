@@ -195,6 +195,11 @@ def _noticed(*, status: Status, pod: Pod | None, task: Task) -> Status:
         if pod is not None:
             # Known since scheduling, and recorded only now: an undisturbed start costs no write for it.
             entry = replace(entry, node=pod.spec.node_name or entry.node)
+        if point.damage is not None and entry.damage is None:
+            entry = replace(entry, damage=point.damage.message)
+            counts = status.counts or Counts()
+            lost = counts.lost_records + point.damage.lost_records
+            status = replace(status, counts=replace(counts, lost_records=lost))
         if point.resumed_from and entry.resumed_from is None:
             entry = replace(entry, resumed_from=point.resumed_from)
             counts = status.counts or Counts()

@@ -90,7 +90,7 @@ def _inputs(task: Task) -> tuple[object, ...]:
     return (
         task.metadata.generation,
         task.metadata.deletion_timestamp,
-        (point.attempt, point.resumed_from) if point is not None else None,
+        (point.attempt, point.resumed_from, point.damage) if point is not None else None,
     )
 
 

@@ -210,6 +210,8 @@ class Attempt(_Read, frozen=True):
     reason: str | None = None
     message: str | None = None
     resumed_from: str | None = None
+    damage: str | None = None
+    """What its runner found broken in the checkpoint log."""
 
 
 class Counts(_Read, frozen=True, omit_defaults=False):
@@ -219,6 +221,7 @@ class Counts(_Read, frozen=True, omit_defaults=False):
     failures: int = 0
     ooms: int = 0
     resumes: int = 0
+    lost_records: int = 0
 
 
 class Retry(_Read, frozen=True):

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     RUNNING = "Running"
     CHECKPOINTED = "Checkpointed"
     DISRUPTED = "Disrupted"
+    DAMAGED = "Damaged"
     SUSPENDED = "Suspended"
     STALLED = "Stalled"
     COMPLETE = "Complete"
@@ -41,6 +42,8 @@ class Reason(StrEnum):
     STOPPING = "Stopping"
     TERMINATING = "Terminating"
     BACKING_OFF = "BackingOff"
+    RECORDS_LOST = "RecordsLost"
+    DAMAGE_FOUND = "DamageFound"
     SUSPENDED = "Suspended"
     NOT_SUSPENDED = "NotSuspended"
     CANCELLED = "Cancelled"
@@ -84,6 +87,7 @@ CONDITIONS: Final[dict[Kind, str]] = {
     Kind.RUNNING: "A runner holds the log and works.",
     Kind.CHECKPOINTED: "At least one record is in the store.",
     Kind.DISRUPTED: "The cluster took the last pod away and no new runner works yet; the reason is the cause.",
+    Kind.DAMAGED: "The store had lost or damaged part of the checkpoint log; the message says what, and what it cost.",
     Kind.SUSPENDED: "`spec.suspend` is set and no runner works.",
     Kind.STALLED: "Someone is needed; the task goes on by itself once the trouble is fixed.",
     Kind.COMPLETE: "The task completed.",
@@ -102,6 +106,8 @@ REASONS: Final[dict[str, str]] = {
     Reason.STOPPING: "The pod was told to stop, for suspend or cancel; what it finishes meanwhile is recorded.",
     Reason.TERMINATING: "The pod is being deleted; the next attempt starts once its runner has ended.",
     Reason.BACKING_OFF: "The last attempt failed, or was disrupted again; `status.retry.notBefore` says until when.",
+    Reason.RECORDS_LOST: "Records could not be read; the task went on from the state before them.",
+    Reason.DAMAGE_FOUND: "Part of the checkpoint log could not be read; nothing was lost by it.",
     Reason.SUSPENDED: "`spec.suspend` is set. Unset it to go on from the checkpoint.",
     Reason.NOT_SUSPENDED: "`spec.suspend` is not set.",
     Reason.CANCELLED: "`spec.cancel` was set.",

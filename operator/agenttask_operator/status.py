@@ -40,16 +40,17 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 def conditions(*, status: Status, facts: Facts, now: datetime) -> tuple[Condition, ...]:
     """All conditions. Accepted, Running and Checkpointed are always there, the others from the first time they hold."""
+    before = {one.type: one for one in status.conditions}
     told = {
         Kind.ACCEPTED: _accepted(facts),
         Kind.RUNNING: (status.phase is Phase.RUNNING, Saying(status.reason, status.message)),
         Kind.CHECKPOINTED: _checkpointed(facts),
         Kind.DISRUPTED: _disrupted(status),
+        Kind.DAMAGED: _damaged(status, old=before.get(Kind.DAMAGED)),
         Kind.SUSPENDED: _suspended(facts),
         Kind.STALLED: (facts.stalled is not None, facts.stalled or _OVER),
         **_ends(status),
     }
-    before = {one.type: one for one in status.conditions}
     made = []
     for kind, (holds, saying) in told.items():
         old = before.get(kind)
@@ -80,6 +81,9 @@ def events(*, before: Status, after: Status) -> tuple[Event, ...]:
     told = [
         *(_ended(one) for one in after.attempts if one.end and not (known.get(one.attempt, _NEVER).end)),
         *(_opened(one) for one in after.attempts if one.attempt not in known and one.end is None),
+    ]
+    told += [
+        _hurt(one, lost=_lost(after) > _lost(before)) for one in after.attempts if _newly_damaged(one, known=known)
     ]
     stalled, was_stalled = _holding(after, Kind.STALLED), _holding(before, Kind.STALLED)
     if stalled and (was_stalled is None or was_stalled.reason != stalled.reason):
@@ -140,6 +144,25 @@ def _disrupted(status: Status) -> tuple[bool, Saying]:
     return True, cause
 
 
+def _damaged(status: Status, *, old: Condition | None) -> tuple[bool, Saying]:
+    """True from the first damage on: what a task has lost stays lost."""
+    hurt = [one for one in status.attempts if one.damage is not None]
+    if hurt:
+        reason = Reason.RECORDS_LOST if _lost(status) else Reason.DAMAGE_FOUND
+        return True, Saying(reason, f"Attempt {hurt[-1].attempt}: {hurt[-1].damage}")
+    if old is not None:
+        return True, Saying(old.reason, old.message)
+    return False, _OVER
+
+
+def _lost(status: Status) -> int:
+    return status.counts.lost_records if status.counts is not None else 0
+
+
+def _newly_damaged(entry: Attempt, *, known: dict[int, Attempt]) -> bool:
+    return entry.damage is not None and known.get(entry.attempt, _NEVER).damage is None
+
+
 def _suspended(facts: Facts) -> tuple[bool, Saying]:
     if facts.suspended:
         return True, Saying(Reason.SUSPENDED, "spec.suspend is set and no runner works.")
@@ -160,6 +183,11 @@ def _holding(status: Status, kind: Kind) -> Condition | None:
 
 def _opened(entry: Attempt) -> Event:
     return _event(Weight.NORMAL, "AttemptStarted", "Start", f"Attempt {entry.attempt} starts in pod {entry.pod}.")
+
+
+def _hurt(entry: Attempt, *, lost: bool) -> Event:
+    reason = Reason.RECORDS_LOST if lost else Reason.DAMAGE_FOUND
+    return _event(Weight.WARNING, reason, "Resume", f"Attempt {entry.attempt}: {entry.damage}")
 
 
 def _ended(entry: Attempt) -> Event:

@@ -343,6 +343,14 @@ class Termination(_Wire, frozen=True):
     digest: str | None = None
 
 
+class DamageStatus(_Wire, frozen=True):
+    """What this attempt found broken in the checkpoint log."""
+
+    message: str
+    lost_records: int
+    """How many records it had to leave behind; 0: nothing was lost."""
+
+
 class CheckpointStatus(_Wire, frozen=True):
     """`status.checkpoint`: the newest durable record."""
 
@@ -358,6 +366,8 @@ class CheckpointStatus(_Wire, frozen=True):
     parent_id: str | None = msgspec.field(name="parentID", default=None)
     resumed_from: str | None = None
     """Key of the record this attempt really went on from; the operator copies it into `status.attempts`."""
+    damage: DamageStatus | None = None
+    """The operator copies its message into `status.attempts`, and counts what was lost."""
 
 
 class ProgressStatus(_Wire, frozen=True):

@@ -18,12 +18,13 @@ from agenttask.contract import (
     ANSWER_BYTES,
     AttemptUsage,
     CheckpointStatus,
+    DamageStatus,
     ProgressStatus,
     ResultStatus,
     RunnerStatus,
     UsageStatus,
 )
-from agenttask.log import RecordRef
+from agenttask.log import Record, RecordRef
 from agenttask.status_api import Answer, StatusApi
 
 MESSAGE_BYTES: Final = 1024
@@ -37,8 +38,13 @@ GONE_SECONDS: Final = 60.0
 """How long the task must have been gone for its last write to be given up."""
 
 
-def render(*, state: State, head: RecordRef, max_steps: int, resumed_from: str | None) -> RunnerStatus:
-    """All a runner says about its task. `resumed_from` is the key of the record its attempt went on from."""
+def render(
+    *, state: State, head: RecordRef, max_steps: int, resumed_from: str | None, damage: DamageStatus | None = None
+) -> RunnerStatus:
+    """All a runner says about its task.
+
+    `resumed_from` is the key of the record its attempt went on from, `damage` what it found broken then.
+    """
     return RunnerStatus(
         checkpoint=CheckpointStatus(
             key=head.key,
@@ -52,6 +58,7 @@ def render(*, state: State, head: RecordRef, max_steps: int, resumed_from: str |
             size_bytes=head.size_bytes,
             parent_id=head.parent_id,
             resumed_from=resumed_from,
+            damage=damage,
         ),
         progress=ProgressStatus(
             step=state.step, max_steps=max_steps, display=f"{state.step}/{max_steps}", message=_doing(state)
@@ -75,6 +82,21 @@ def render(*, state: State, head: RecordRef, max_steps: int, resumed_from: str |
         if state.ended is None
         else ResultStatus(answer=cut_text(state.ended.answer, limit=ANSWER_BYTES), key=head.key),
     )
+
+
+def damage_of(claim: Record | None) -> DamageStatus | None:
+    """What an attempt's claim says of damage, in one message."""
+    if claim is None or not (claim.damage or claim.abandoned):
+        return None
+    sentences, lost = list(claim.damage), 0
+    if (left := claim.abandoned) is not None:
+        lost = left.last - left.first + 1
+        charged = ", ".join(f"{name} {number}" for name, number in left.charge.items())
+        went_on = f"it went on from record {claim.parent.seq}" if claim.parent else "it began anew"
+        sentences.insert(0, f"{left.why}; records {left.first} to {left.last} are lost, and {went_on}")
+        if charged:
+            sentences[0] += f" (charged all the same: {charged})"
+    return DamageStatus(message=cut_text("; ".join(sentences), limit=MESSAGE_BYTES), lost_records=lost)
 
 
 def cut_text(text: str, *, limit: int) -> str:
@@ -105,6 +127,7 @@ class Reporter:
         api: StatusApi,
         max_steps: int,
         resumed_from: str | None,
+        damage: DamageStatus | None = None,
         clock: Clock,
         on_trouble: Callable[[str], None],
     ) -> None:
@@ -112,6 +135,7 @@ class Reporter:
         self._api = api
         self._max_steps = max_steps
         self._resumed_from = resumed_from
+        self._damage = damage
         self._clock = clock
         self._on_trouble = on_trouble
         self._newest: RunnerStatus | None = None
@@ -125,7 +149,13 @@ class Reporter:
         self._task = asyncio.create_task(self._keep_writing())
 
     def recorded(self, *, events: tuple[Event, ...], state: State, head: RecordRef) -> None:
-        self._newest = render(state=state, head=head, max_steps=self._max_steps, resumed_from=self._resumed_from)
+        self._newest = render(
+            state=state,
+            head=head,
+            max_steps=self._max_steps,
+            resumed_from=self._resumed_from,
+            damage=self._damage,
+        )
         self._news.set()
 
     async def finish(self, *, sleep: Callable[[float], Awaitable[None]]) -> None:

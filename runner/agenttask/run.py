@@ -32,7 +32,7 @@ from agenttask.log import Holder, Log, OnCorruption, Opened, Patience, Policy, R
 from agenttask.model.client import ModelClient
 from agenttask.model.failures import Failure, ModelError
 from agenttask.model.wire import tool_schema
-from agenttask.report import Reporter
+from agenttask.report import Reporter, damage_of
 from agenttask.status_api import StatusApi
 from agenttask.store import Store
 
@@ -147,6 +147,7 @@ class _Attempt:
             api=self._around.status,
             max_steps=opened.final.max_steps if opened.final else self._spec.budget.steps,
             resumed_from=opened.resumed_from.key if opened.resumed_from else None,
+            damage=damage_of(opened.claim),
             clock=self._around.clock,
             on_trouble=lambda words: self._around.lines.say("status-refused", message=words),
         )
@@ -207,11 +208,9 @@ class _Attempt:
             await http.aclose()
 
     def _say_damage(self, opened: Opened) -> None:
-        for sentence in opened.restored.damage:
-            self._around.lines.say("damage", message=sentence)
-        if opened.claim is not None and (left := opened.claim.abandoned) is not None:
-            message = f"{left.why}; records {left.first} to {left.last} are lost"
-            self._around.lines.say("rewound", message=message, first=left.first, last=left.last)
+        if (damage := damage_of(opened.claim)) is not None:
+            event = "rewound" if damage.lost_records else "damage"
+            self._around.lines.say(event, message=damage.message, lostRecords=damage.lost_records)
 
     def _say_retry(self, failure: Failure, wait_seconds: float) -> None:
         self._around.lines.say("retry", message=failure.message, waitSeconds=round(wait_seconds, 1))

@@ -3,8 +3,8 @@
     {"format":1,"seq":200}\\n          one line of JSON
     <zstd of one JSON object>         the manifest
 
-A state's items (a conversation, say) only ever grow, so they are sealed, up to 256 KiB at a time, into blobs that every later
-manifest names again: what a log writes stays proportional to what its state holds.
+A state's items (a conversation, say) only ever grow, so they are sealed, up to 256 KiB at a time, into blobs that every
+later manifest names again: what a log writes stays proportional to what its state holds.
 """
 
 from __future__ import annotations

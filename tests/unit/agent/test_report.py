@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
 from agenttask.agent.events import Ended
 from agenttask.agent.state import Call, State
 from agenttask.clock import ManualClock
-from agenttask.contract import ANSWER_BYTES
-from agenttask.log import RecordRef
-from agenttask.report import Reporter, cut_text, render
+from agenttask.contract import ANSWER_BYTES, DamageStatus
+from agenttask.log import Abandoned, Holder, Kind, Record, RecordRef
+from agenttask.log.record import Remarks, build
+from agenttask.report import Reporter, cut_text, damage_of, render
 from agenttask.status_api import Answer
 
 from tests.unit.agent.conftest import StatusBoard
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 STARTED = State(started=True)
 
@@ -199,3 +198,34 @@ def open_call(name: str) -> Call:
 )
 def test_progress_says_what_is_going_on(state: State, want: str) -> None:
     assert render(state=state, head=head(1), max_steps=50, resumed_from=None).progress.message == want
+
+
+def test_damage_is_one_message_and_says_what_was_lost_and_charged() -> None:
+    def claim(**remarks: Any) -> Record:
+        return build(
+            key="p/log/000000000020",
+            seq=20,
+            parent=None,
+            kind=Kind.CLAIM,
+            attempt=2,
+            holder=Holder(pod_uid="pod", process="p"),
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+            step=0,
+            max_steps=0,
+            retry=0,
+            events=(),
+            remarks=Remarks(**remarks),
+        ).record
+
+    assert damage_of(None) is None
+    assert damage_of(claim()) is None
+    found = damage_of(claim(damage=("snapshot s is damaged",)))
+    assert found == DamageStatus(message="snapshot s is damaged", lost_records=0)
+    left = Abandoned(first=18, last=19, why="record r is missing", unreadable=(18,), charge={"modelCalls": 1})
+    lost = damage_of(claim(damage=("snapshot s is damaged",), abandoned=left))
+    assert lost is not None
+    assert lost.lost_records == 2
+    assert lost.message == (
+        "record r is missing; records 18 to 19 are lost, and it began anew (charged all the same: modelCalls 1); "
+        "snapshot s is damaged"
+    )

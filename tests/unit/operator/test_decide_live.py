@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from agenttask import contract
+from agenttask_operator.decide import decide
 from agenttask_operator.fold import Snapshot
 from agenttask_operator.observed import Outcome, Phase
 from agenttask_operator.reasons import Reason
 
 from tests.unit.operator.builders import (
+    NOW,
     RUNNING,
     ago,
     ahead,
@@ -255,3 +258,19 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
 @pytest.mark.parametrize("row", ROWS)
 def test_decides(row: str) -> None:
     check(*ROWS[row])
+
+
+def test_what_a_runner_found_damaged_is_recorded_once_and_counted() -> None:
+    hurt = msgspec.structs.replace(
+        checkpoint(attempt=2, resumed_from="log/000000000009"),
+        damage=contract.DamageStatus(message="record r is missing", lost_records=3),
+    )
+    before = status(entry(1, outcome=Outcome.DISRUPTED, reason="Evicted"), entry(2), pod_uid="pod-2")
+    first = decide(snapshot=snapshot(task(status=before, checkpoint=hurt), pod(2, state=RUNNING)), now=NOW)
+    assert first.status is not None
+    assert first.status.current is not None
+    assert first.status.current.damage == "record r is missing"
+    assert first.status.counts is not None
+    assert first.status.counts.lost_records == 3
+    again = decide(snapshot=snapshot(task(status=first.status, checkpoint=hurt), pod(2, state=RUNNING)), now=NOW)
+    assert not again.writes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agenttask_operator import status as told
-from agenttask_operator.observed import Condition, Outcome, Phase, Status
+from agenttask_operator.observed import Condition, Counts, Outcome, Phase, Status
 from agenttask_operator.status import Facts, Saying, Weight
 from msgspec.structs import replace
 
@@ -79,6 +79,23 @@ def test_a_stall_is_an_event_when_it_comes_and_when_its_reason_changes() -> None
     assert [one.reason for one in told.events(before=calm, after=denied)] == ["StoreDenied"]
     assert [one.reason for one in told.events(before=denied, after=gone)] == ["StoreNotFound"]
     assert told.events(before=denied, after=denied) == ()
+
+
+def test_damage_of_the_log_is_a_condition_that_stays_and_an_event_told_once() -> None:
+    before = status(entry(1), counts=Counts())
+    found = status(entry(1, damage="snapshot s is damaged"), counts=Counts())
+    lost = status(entry(1, damage="record r is missing"), counts=Counts(lost_records=2))
+    assert "Damaged" not in conditions(before)
+    assert conditions(found)["Damaged"].reason == "DamageFound"
+    made = conditions(lost)["Damaged"]
+    assert (made.status, made.reason, made.message) == ("True", "RecordsLost", "Attempt 1: record r is missing")
+    later = status(entry(12), counts=Counts(lost_records=2), conditions=(made,))
+    assert conditions(later)["Damaged"] == made
+    assert [(one.weight, one.reason, one.note) for one in told.events(before=before, after=lost)] == [
+        (Weight.WARNING, "RecordsLost", "Attempt 1: record r is missing")
+    ]
+    assert [one.reason for one in told.events(before=before, after=found)] == ["DamageFound"]
+    assert told.events(before=lost, after=lost) == ()
 
 
 def test_ends_and_suspension_are_events() -> None:
