@@ -100,7 +100,7 @@ def records(folder: Path) -> tuple[Record, ...]:
     """The log so far, verified."""
     store = open_store(Location(type="filesystem", path=str(folder / "store")))
     prefix = log_prefix(prefix="", namespace="local", name="research", uid="local")
-    return asyncio.run(read(store=store, prefix=prefix, clock=SystemClock(), patience=Patience()))
+    return asyncio.run(read(store=store, prefix=prefix, clock=SystemClock(), patience=Patience())).records
 
 
 def rows(folder: Path, *, pids: list[int]) -> list[Row]:
