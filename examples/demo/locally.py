@@ -108,7 +108,7 @@ def rows(folder: Path, *, pids: list[int]) -> list[Row]:
     log = records(folder)
     keys = {record.seq: record.key for record in log}
     claims = [record for record in log if record.kind is Kind.CLAIM]
-    made = {tally.attempt: tally for tally in restore(log).attempts}
+    made = {tally.attempt: tally for tally in restore(base=None, records=log).attempts}
     ends = [*["killed by SIGKILL"] * (len(claims) - 1), "Completed"]
     return [
         (
