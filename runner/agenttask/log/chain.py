@@ -64,9 +64,9 @@ def assemble(*, base: Base, head: int, found: Mapping[int, Found], task: str | N
     misfits: list[Bad] = []
     attempt, holder = base.attempt, base.holder
     below: int | None = None
-    for seq in range(base.seq + 1, head + 1):
-        record = found.get(seq)
-        if record is None or isinstance(record, Bad):
+    for seq in sorted(found):
+        record = found[seq]
+        if isinstance(record, Bad) or not base.seq < seq <= head:
             continue
         if record.kind is Kind.CLAIM:
             if record.parent is not None and record.parent.seq < base.seq:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -30,6 +30,9 @@ from agenttask.log.keys import Keys
 from agenttask.log.record import MAX_RECORD_BYTES, Kind, Record, SnapshotRef, parse
 from agenttask.log.snapshot import Manifest, Snapshot
 from agenttask.store.base import Store
+
+MOST_LOST: Final = 100_000
+"""More records than this are not left behind: the highest is a stray rather."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,8 @@ class Restored:
     damage: tuple[str, ...]
     """What was found broken without anything being lost by it, as sentences."""
     lost: Lost | None
+    newest_attempt: int
+    """The newest attempt that has claimed the log, on the chain or not; 0 for an empty log."""
 
     @property
     def tip(self) -> Record | None:
@@ -67,12 +72,6 @@ class Restored:
     def final(self) -> Record | None:
         """The record that ended the run, if it is over."""
         return self.tip if self.tip is not None and self.tip.kind is Kind.FINAL else None
-
-    @property
-    def newest_attempt(self) -> int:
-        """The attempt of the newest claim; 0 for an empty log."""
-        claims = [record.attempt for record in self.records if record.kind is Kind.CLAIM]
-        return max([*claims, self.base.manifest.attempt if self.base else 0])
 
     @property
     def counted(self) -> tuple[SnapshotRef, ...]:
@@ -246,10 +245,20 @@ class Reader:
             head=head,
             damage=tuple(self._damage),
             lost=lost,
+            newest_attempt=max(each.attempt for each in (chain.base, *self._claims())) if head else 0,
         )
+
+    def _claims(self) -> Sequence[Record]:
+        return [each for each in self.found.values() if isinstance(each, Record) and each.kind is Kind.CLAIM]
 
     def _lost(self, chain: Chain, *, head: int) -> Lost:
         first = chain.tip + 1
+        if head - first > MOST_LOST:
+            raise CheckpointCorrupt(
+                f"record {self.keys.record(head)} stands so far behind record {chain.tip} that it may be no record of "
+                "this log: remove it if so",
+                key=self.keys.record(head),
+            )
         misfits = {each.seq: each for each in chain.misfits}
         found = self.found.get(first)
         if isinstance(found, Bad):

@@ -15,7 +15,7 @@ from agenttask.log.fetch import in_order
 from agenttask.log.keys import Keys
 from agenttask.log.patience import Patience, PatientStore
 from agenttask.log.record import BlobRef, Record, SnapshotRef
-from agenttask.log.restore import Listing, Reader, Restored, fetch
+from agenttask.log.restore import MOST_LOST, Listing, Reader, Restored, fetch
 from agenttask.log.snapshot import Manifest
 from agenttask.store.base import Entry, Store
 
@@ -166,6 +166,8 @@ class _Surveyor:
             return {}
         kept = [each.seq for each in restored.counted if each.seq in listing.snapshots]
         first = kept[0] + 1 if kept else 1
+        if max(found) - first > MOST_LOST:
+            return {}  # the restore has named it
         gaps = (seq for seq in range(first, max(found)) if seq not in found)
         return {seq: Bad(seq, self._keys.record(seq), f"record {self._keys.record(seq)} is missing") for seq in gaps}
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from agenttask.clock import ManualClock
 from agenttask.errors import CheckpointCorrupt, CheckpointLost, Fenced, FormatTooNew
-from agenttask.log import Abandoned, Keys, Kind, Left, OnCorruption, Policy
+from agenttask.log import Abandoned, Keys, Kind, Left, OnCorruption, Patience, Policy, read
 from agenttask.log import snapshot as snapshots
 from agenttask.log.blob import LARGE_BYTES
 from agenttask.store.faults import Call, Fault, FaultyStore
@@ -308,6 +309,27 @@ async def test_a_foreign_claim_at_the_head_is_abandoned() -> None:
     assert again.opened.claim is not None
     assert again.opened.claim.abandoned is not None
     assert again.opened.claim.abandoned.first == again.opened.claim.abandoned.last == 20
+
+
+async def test_the_next_attempts_number_lies_above_every_claim_on_the_chain_or_not() -> None:
+    store, _ = await written()
+    other, _ = await written(factor=100)
+    await claim(other, attempt=7, keep=3)
+    store.objects[KEYS.record(20)] = other.objects[KEYS.record(20)]
+    found = await read(store=store, prefix=PREFIX, clock=ManualClock(), patience=Patience())
+    assert found.newest_attempt == 7
+    with pytest.raises(Fenced) as fenced:
+        await claim(store, attempt=2, keep=3)
+    assert fenced.value.newest_attempt == 7
+    await claim(store, attempt=8, keep=3)
+
+
+async def test_a_stray_far_behind_the_log_stalls_and_is_named() -> None:
+    store, _ = await written()
+    stray = KEYS.record(999_999_999_999)
+    store.objects[stray] = b"?"
+    with pytest.raises(CheckpointCorrupt, match=stray):
+        await claim(store, attempt=2, keep=3)
 
 
 async def test_the_recorded_key_may_lag_and_may_be_gone_below_a_kept_snapshot() -> None:
