@@ -245,7 +245,7 @@ class Reader:
             head=head,
             damage=tuple(self._damage),
             lost=lost,
-            newest_attempt=max(each.attempt for each in (chain.base, *self._claims())) if head else 0,
+            newest_attempt=max([chain.base.attempt, *(each.attempt for each in self._claims())]),
         )
 
     def _claims(self) -> Sequence[Record]:
