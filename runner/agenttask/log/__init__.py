@@ -9,6 +9,7 @@ from agenttask.log.claim import Charge, Left, OnCorruption, Recorded
 from agenttask.log.keys import Keys
 from agenttask.log.log import Log, Opened, Policy
 from agenttask.log.patience import Patience
+from agenttask.log.prune import prunable
 from agenttask.log.reader import read
 from agenttask.log.record import (
     VOLATILE,
@@ -58,6 +59,7 @@ __all__ = [
     "Snapshot",
     "SnapshotRef",
     "Survey",
+    "prunable",
     "read",
     "survey",
 ]

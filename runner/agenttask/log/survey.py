@@ -41,6 +41,7 @@ class Shot:
 class Survey:
     """All of a log."""
 
+    keys: Keys
     records: tuple[Found, ...]
     """Every record there is, and those that should be, in order; large texts are not in place."""
     snapshots: tuple[Shot, ...]
@@ -91,6 +92,7 @@ class _Surveyor:
         manifests = {self._keys.named(shot.name) for shot in _seeds(found.values())}
         known = {self._keys.named(name) for name in refs} | manifests
         return Survey(
+            keys=self._keys,
             records=tuple(found[seq] for seq in sorted(found)),
             snapshots=shots,
             blobs=blobs,

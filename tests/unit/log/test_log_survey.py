@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 from agenttask.clock import ManualClock
-from agenttask.log import Keys, Patience, Survey, survey
+from agenttask.log import Keys, Kind, Patience, Record, Survey, prunable, survey
 from agenttask.log.blob import LARGE_BYTES
 from agenttask.store.memory import MemoryStore
 
-from tests.unit.log.ledger import PREFIX, claim
+from tests.unit.log.ledger import PREFIX, claim, look
 
 KEYS = Keys(prefix=PREFIX)
 
@@ -104,3 +104,41 @@ async def test_what_a_killed_writer_left_is_told_apart() -> None:
     assert found.problems == ()
     assert found.snapshots[-1].why is not None
     assert "does not count" in found.snapshots[-1].why
+
+
+async def finished() -> MemoryStore:
+    """As `written`, and over; with an orphan of its last attempt."""
+    store = await written()
+    store.objects[f"{PREFIX}/blob/2-p-9"] = b"?"
+    ledger = await claim(store, attempt=2, keep=3)
+    await ledger.write("the end", kind=Kind.FINAL)
+    return store
+
+
+@pytest.mark.parametrize("keep_last", [1, 2, 3])
+async def test_a_finished_log_can_be_pruned_to_what_its_newest_snapshots_need(keep_last: int) -> None:
+    store = await finished()
+    texts = await look(store)
+    keys = prunable(await looked(store), keep_last=keep_last)
+    assert f"{PREFIX}/blob/2-p-9" in keys
+    for key in keys:
+        del store.objects[key]
+    assert await look(store) == texts
+    found = await looked(store)
+    assert (found.problems, found.unnamed, len(found.snapshots)) == ((), (), keep_last)
+    assert [each.seq for each in found.records if isinstance(each, Record) and each.kind is Kind.CLAIM] == [1, 26]
+    assert prunable(found, keep_last=keep_last) == ()
+
+
+async def test_of_a_log_that_is_not_final_no_blob_is_pruned_and_no_new_snapshot() -> None:
+    store = await written()
+    store.objects[f"{PREFIX}/blob/1-p-9"] = b"?"
+    store.objects[KEYS.snapshot(25)] = b"about to be named"
+    keys = prunable(await looked(store), keep_last=1)
+    assert keys == (*(KEYS.record(seq) for seq in range(12, 22)), KEYS.snapshot(11), KEYS.snapshot(16))
+
+
+async def test_nothing_of_a_damaged_log_is_pruned() -> None:
+    store = await finished()
+    flip(store, KEYS.record(13))
+    assert prunable(await looked(store), keep_last=1) == ()
