@@ -111,6 +111,8 @@ class Toolbox:
             await response.aclose()
             self._http.cookies.clear()  # a resumed run would not have them
         text = _cut(bytes(body), whole=None)
+        if tool.method == "HEAD":
+            text = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
         if response.is_success:
             return ToolResult(text=text or f"HTTP {response.status_code}, no body", ok=True)
         return _error(f"HTTP {response.status_code}\n{text}".rstrip())
