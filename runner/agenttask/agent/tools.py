@@ -86,20 +86,18 @@ class Toolbox:
         except TimeoutError:
             return _error(f"no result within {tool.timeout_seconds} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            return _error(f"{type(error).__name__}: {error}")
+            return _error(f"{type(error).__name__}: {error}".removesuffix(": "))
 
     async def _request(self, tool: HttpTool, call: Call) -> ToolResult:
         headers = {"idempotency-key": idempotency_key(uid=self._caller.uid, call=call)}
         arguments: dict[str, Any] = msgspec.json.decode(call.arguments)
         if tool.method in QUERY_METHODS:
             request = self._http.build_request(
-                tool.method, tool.url, params=_query(tool.url, arguments), headers=headers, timeout=None
+                tool.method, tool.url, params=_query(tool.url, arguments), headers=headers
             )
         else:
             headers["content-type"] = "application/json"
-            request = self._http.build_request(
-                tool.method, tool.url, content=call.arguments.encode(), headers=headers, timeout=None
-            )
+            request = self._http.build_request(tool.method, tool.url, content=call.arguments.encode(), headers=headers)
         response = await self._http.send(request, stream=True)
         try:
             body = bytearray()
