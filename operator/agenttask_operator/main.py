@@ -193,6 +193,9 @@ class Operator:
             except ClusterError as error:
                 logger.warning("Resync: %s", error)
                 pause = CHECK_SECONDS
+            except Exception:
+                # Whatever one object did to it, the watches and the workers are better than nothing.
+                logger.exception("Resync failed")
             self._health.turned()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._due.wait(), timeout=pause)

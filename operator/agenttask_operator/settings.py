@@ -22,7 +22,7 @@ class _Block(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     """Base of every block: camelCase, and a misspelt key is an error rather than a default."""
 
 
-class Runner(_Block, frozen=True):
+class Runner(_Block, frozen=True, kw_only=True):
     """The image tasks run in unless they name their own."""
 
     image: str
@@ -30,20 +30,20 @@ class Runner(_Block, frozen=True):
     image_pull_secrets: tuple[contract.SecretRef, ...] = ()
 
 
-class Store(_Block, frozen=True):
+class Store(_Block, frozen=True, kw_only=True):
     """Where checkpoints go unless the task says so."""
 
     s3: contract.S3
 
 
-class LeaderElection(_Block, frozen=True):
+class LeaderElection(_Block, frozen=True, kw_only=True):
     """One of several replicas works; the others hold warm watches. Off only for development."""
 
     enabled: bool = True
     lease_name: str = "agenttask-operator"
 
 
-class Settings(_Block, frozen=True):
+class Settings(_Block, frozen=True, kw_only=True):
     """The whole file. Without `model` (or `store`) a task that names none stalls as SpecInvalid and says so."""
 
     runner: Runner
