@@ -125,11 +125,9 @@ class Story:
         say("What each attempt did (status.attempts and status.usage.attempts):")
         sys.stdout.write(table(rows_of(self._status())) + "\n")
         say("Look around, and then:")
-        sys.stdout.write(
-            f"$ kubectl -n {self.place.namespace} describe agenttask research\n"
-            f"$ kubectl delete namespace {self.place.namespace}\n"
-            "$ make cluster-down\n"
-        )
+        last = [f"kubectl -n {self.place.namespace} describe agenttask research"]
+        last += [f"kubectl delete namespace {self.place.namespace}"] if self.place.ours else []
+        sys.stdout.writelines(f"$ {command}\n" for command in (*last, "make cluster-down"))
 
     def _namespace(self) -> None:
         if self.place.ours:
