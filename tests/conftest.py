@@ -20,7 +20,9 @@ NEEDS_NODES = "needs_nodes"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers."""
-    config.addinivalue_line("markers", f"{NEEDS_NODES}: stops, kills or drains nodes; not run where they are not ours")
+    config.addinivalue_line(
+        "markers", f"{NEEDS_NODES}: needs nodes or namespaces to do with as it likes; not run where they are not ours"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -54,7 +56,7 @@ def _skip_without_nodes(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker(NEEDS_NODES) is not None:
         provider: Provider = request.getfixturevalue("cluster")
         if not provider.controls_nodes:
-            pytest.skip(f"not run on the provider {provider.name}: it leaves nodes alone")
+            pytest.skip(f"not run on the provider {provider.name}: it leaves all but one namespace alone")
 
 
 @pytest.fixture

@@ -27,7 +27,12 @@ def main() -> None:
             # As `source .cluster/env` would.
             os.environ.update(environment.variables())
             os.environ["PATH"] = f"{environment.path}:{os.environ['PATH']}"
-            on_cluster.play()
+            somebodys = environment.provider == "current"
+            on_cluster.play(
+                on_cluster.Place(namespace=environment.operator_namespace, ours=False)
+                if somebodys
+                else on_cluster.Place()
+            )
     except DemoError as error:
         sys.exit(str(error))
 

@@ -333,7 +333,6 @@ def _doomed(view: View, *, keep: int | None) -> tuple[Doomed, ...]:
             return pod.attempt == newest
         if pod.runner.terminated is not None and not pod.held:
             return True
-        # Another pod of the same number is a stalled ex-leader's: it would be fenced, and goes.
-        return keep is not None and pod.attempt == keep and view.status.pod_uid in {None, pod.metadata.uid}
+        return keep is not None and pod.attempt == keep
 
     return tuple(Doomed(pod.metadata.name, pod.metadata.uid) for pod in view.pods if not stays(pod))

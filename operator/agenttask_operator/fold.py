@@ -254,7 +254,7 @@ def _end_without_pod(*, snapshot: Snapshot, status: Status, wanted: str | None, 
 
 
 def _vanished(*, status: Status, departed: Pod | None) -> End:
-    if departed is None or departed.metadata.uid != status.pod_uid:
+    if departed is None:
         entry = status.current
         message = f"Pod {entry.pod if entry else ''} is gone and nothing says why."
         return End(outcome=Outcome.DISRUPTED, reason=Reason.VANISHED, message=message)

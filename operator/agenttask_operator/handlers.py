@@ -74,9 +74,11 @@ class Inbox:
             listed: resource version by UID, of all tasks, as listed now.
         """
         missed = any(self._versions.get(uid, 0) < version for uid, version in self._expected.items() if uid in listed)
+        # A relist tells of no deletion. What no listing has shown yet may be new, and stays.
+        for uid in self._expected.keys() - listed.keys():
+            self._inputs.pop(uid, None)
+            self._versions.pop(uid, None)
         self._expected = dict(listed)
-        for uid in self._versions.keys() - listed.keys() - self._inputs.keys():
-            del self._versions[uid]
         return missed
 
     def _add(self, key: Key) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agenttask_operator import handlers, health, settings
-from agenttask_operator.cluster import Cluster, ClusterError, ConflictError
+from agenttask_operator.cluster import Cluster, ClusterError, ConflictError, NotFoundError
 from agenttask_operator.handlers import Inbox
 from agenttask_operator.leader import Leadership
 from agenttask_operator.observed import Pod
@@ -43,8 +43,8 @@ async def work(*, queue: Queue[Key], reconciler: Reconciler) -> None:
         key = await queue.get()
         try:
             after = await reconciler.reconcile(key)
-        except ConflictError:
-            # The object changed under us: a runner's report, most often. Look again, that is all.
+        except (ConflictError, NotFoundError):
+            # The object changed under us (a runner's report, most often) or went. Look again, that is all.
             queue.add_after(key, seconds=CONFLICT_SECONDS)
         except ClusterError as error:
             logger.warning("%s/%s: %s; again in %.2f s", *key, error, queue.retry(key))
@@ -193,6 +193,9 @@ class Operator:
             except ClusterError as error:
                 logger.warning("Resync: %s", error)
                 pause = CHECK_SECONDS
+            except Exception:
+                # Whatever one object did to it, the watches and the workers are better than nothing.
+                logger.exception("Resync failed")
             self._health.turned()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._due.wait(), timeout=pause)

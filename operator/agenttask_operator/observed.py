@@ -1,8 +1,9 @@
 """What the cluster says, parsed once: an AgentTask and its pods as the operator reads them.
 
 Pure. Only what the operator looks at is named; everything else in the objects is ignored, so a newer API server changes
-nothing here. Times are aware datetimes. Status of the task is what this operator (or one before it) wrote, plus the one
-runner field it reads, `checkpoint`.
+nothing here. A field is required here only where the API requires it: an object somebody edited still reads. Times are
+aware datetimes. Status of the task is what this operator (or one before it) wrote, plus the one runner field it reads,
+`checkpoint`.
 """
 
 from __future__ import annotations
@@ -64,14 +65,14 @@ class _Read(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     """Base of all objects read: camelCase, unknown fields ignored."""
 
 
-class Owner(_Read, frozen=True):
+class Owner(_Read, frozen=True, kw_only=True):
     """One owner reference."""
 
     uid: str
     controller: bool = False
 
 
-class Metadata(_Read, frozen=True):
+class Metadata(_Read, frozen=True, kw_only=True):
     """The part of ObjectMeta the operator reads."""
 
     name: str
@@ -85,20 +86,20 @@ class Metadata(_Read, frozen=True):
     owner_references: tuple[Owner, ...] = ()
 
 
-class Waiting(_Read, frozen=True):
+class Waiting(_Read, frozen=True, kw_only=True):
     """A container that has not started."""
 
     reason: str = ""
     message: str = ""
 
 
-class Running(_Read, frozen=True):
+class Running(_Read, frozen=True, kw_only=True):
     """A container that runs."""
 
     started_at: datetime | None = None
 
 
-class Terminated(_Read, frozen=True):
+class Terminated(_Read, frozen=True, kw_only=True):
     """A container that has ended; `message` is the termination message, or the last log lines in its place."""
 
     exit_code: int
@@ -107,7 +108,7 @@ class Terminated(_Read, frozen=True):
     finished_at: datetime | None = None
 
 
-class ContainerState(_Read, frozen=True):
+class ContainerState(_Read, frozen=True, kw_only=True):
     """At most one of the three is set."""
 
     waiting: Waiting | None = None
@@ -115,14 +116,14 @@ class ContainerState(_Read, frozen=True):
     terminated: Terminated | None = None
 
 
-class ContainerStatus(_Read, frozen=True):
+class ContainerStatus(_Read, frozen=True, kw_only=True):
     """What the kubelet says of one container."""
 
     name: str
     state: ContainerState = ContainerState()
 
 
-class PodCondition(_Read, frozen=True):
+class PodCondition(_Read, frozen=True, kw_only=True):
     """One pod condition."""
 
     type: str
@@ -132,13 +133,13 @@ class PodCondition(_Read, frozen=True):
     last_transition_time: datetime | None = None
 
 
-class PodSpec(_Read, frozen=True):
+class PodSpec(_Read, frozen=True, kw_only=True):
     """The part of a pod's spec the operator reads back."""
 
     node_name: str | None = None
 
 
-class PodStatus(_Read, frozen=True):
+class PodStatus(_Read, frozen=True, kw_only=True):
     """The part of a pod's status the operator reads."""
 
     phase: str = "Pending"
@@ -148,7 +149,7 @@ class PodStatus(_Read, frozen=True):
     container_statuses: tuple[ContainerStatus, ...] = ()
 
 
-class Pod(_Read, frozen=True):
+class Pod(_Read, frozen=True, kw_only=True):
     """A pod, live or as last seen before it went."""
 
     metadata: Metadata
@@ -198,7 +199,7 @@ class Pod(_Read, frozen=True):
         return any(owner.uid == uid and owner.controller for owner in self.metadata.owner_references)
 
 
-class Attempt(_Read, frozen=True):
+class Attempt(_Read, frozen=True, kw_only=True):
     """One entry of `status.attempts`; open until `end` is set."""
 
     attempt: int
@@ -214,7 +215,7 @@ class Attempt(_Read, frozen=True):
     """What its runner found broken in the checkpoint log."""
 
 
-class Counts(_Read, frozen=True, omit_defaults=False):
+class Counts(_Read, frozen=True, kw_only=True, omit_defaults=False):
     """Totals over the whole task; each means one thing."""
 
     disruptions: int = 0
@@ -224,10 +225,10 @@ class Counts(_Read, frozen=True, omit_defaults=False):
     lost_records: int = 0
 
 
-class Retry(_Read, frozen=True):
+class Retry(_Read, frozen=True, kw_only=True):
     """What the next attempt waits for: numbers counted under one generation of the spec and one progress digest."""
 
-    generation: int
+    generation: int = 0
     progress_digest: str | None = None
     failures: int = 0
     disruptions: int = 0
@@ -236,18 +237,18 @@ class Retry(_Read, frozen=True):
     not_before: datetime | None = None
 
 
-class Condition(_Read, frozen=True, omit_defaults=False):
+class Condition(_Read, frozen=True, kw_only=True, omit_defaults=False):
     """A standard condition."""
 
     type: str
     status: str
-    observed_generation: int
     last_transition_time: datetime
     reason: str
     message: str
+    observed_generation: int = 0
 
 
-class Status(_Read, frozen=True):
+class Status(_Read, frozen=True, kw_only=True):
     """All of `status` the operator owns. It is applied whole, so a field left out here is removed there."""
 
     observed_generation: int = 0
@@ -268,13 +269,24 @@ class Status(_Read, frozen=True):
         return next((one for one in self.attempts if one.attempt == self.attempt), None)
 
 
-class Task(_Read, frozen=True):
+class Checkpoint(_Read, frozen=True, kw_only=True):
+    """The part of `status.checkpoint` the operator reads. As in the CRD, only the place of the record is sure."""
+
+    key: str
+    seq: int
+    step: int = 0
+    attempt: int = 0
+    progress_digest: str | None = None
+    resumed_from: str | None = None
+
+
+class Task(_Read, frozen=True, kw_only=True):
     """An AgentTask. `spec` stays as written: what of it this operator can use is decided later, and may be nothing."""
 
     metadata: Metadata
     spec: dict[str, Any] = {}
     status: Status = Status()
-    checkpoint: contract.CheckpointStatus | None = None
+    checkpoint: Checkpoint | None = None
     """`status.checkpoint`, which the runner writes."""
 
 
@@ -284,7 +296,7 @@ def read_task(raw: Mapping[str, Any]) -> Task:
     checkpoint = raw.get("status", {}).get("checkpoint")
     if checkpoint is None:
         return task
-    return msgspec.structs.replace(task, checkpoint=msgspec.convert(checkpoint, contract.CheckpointStatus))
+    return msgspec.structs.replace(task, checkpoint=msgspec.convert(checkpoint, Checkpoint))
 
 
 def read_pod(raw: Mapping[str, Any]) -> Pod:

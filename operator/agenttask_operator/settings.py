@@ -22,7 +22,7 @@ class _Block(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     """Base of every block: camelCase, and a misspelt key is an error rather than a default."""
 
 
-class Runner(_Block, frozen=True):
+class Runner(_Block, frozen=True, kw_only=True):
     """The image tasks run in unless they name their own."""
 
     image: str
@@ -30,7 +30,7 @@ class Runner(_Block, frozen=True):
     image_pull_secrets: tuple[contract.SecretRef, ...] = ()
 
 
-class Store(_Block, frozen=True):
+class Store(_Block, frozen=True, kw_only=True):
     """Where checkpoints go unless the task says so: exactly one place."""
 
     s3: contract.S3 | None = None
@@ -42,14 +42,14 @@ class Store(_Block, frozen=True):
             raise ValueError("exactly one of s3, redis and filesystem must be set")
 
 
-class LeaderElection(_Block, frozen=True):
+class LeaderElection(_Block, frozen=True, kw_only=True):
     """One of several replicas works; the others hold warm watches. Off only for development."""
 
     enabled: bool = True
     lease_name: str = "agenttask-operator"
 
 
-class Settings(_Block, frozen=True):
+class Settings(_Block, frozen=True, kw_only=True):
     """The whole file. Without `model` (or `store`) a task that names none stalls as SpecInvalid and says so."""
 
     runner: Runner

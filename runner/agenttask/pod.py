@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttask.contract import ENV_POD_UID, Assignment
+from agenttask.endings import Ending, encode_termination, of_error
 from agenttask.errors import SpecInvalid
 from agenttask.store import Store, open_store
 
 if TYPE_CHECKING:
-    from agenttask.endings import Ending
     from agenttask.status_api import StatusApi
 
 _Early = list[int]
@@ -35,12 +35,8 @@ def attempt(*, assignment_path: Path, token_dir: Path, termination_path: Path) -
         number = assignment.attempt
         # Its client is made in a thread, while the modules below are imported.
         store = open_store(assignment.location, verify=assignment.spec.checkpoint.verify)
-        from agenttask.endings import encode_termination  # noqa: PLC0415
-
         ending = asyncio.run(_run(assignment, store=store, token_dir=token_dir, early=early))
     except Exception as error:
-        from agenttask.endings import encode_termination, of_error  # noqa: PLC0415
-
         ending = of_error(error)
         traceback.print_exc()
     try:

@@ -71,7 +71,7 @@ async def run_attempt(*, assignment: Assignment, around: Surroundings) -> Ending
         await around.store.close()
     if ending.newest_attempt is None and attempt.head is not None:
         ending = replace(ending, newest_attempt=assignment.attempt)
-    around.lines.say("exit", code=int(ending.exit), reason=str(ending.reason), message=ending.message)
+    around.lines.say("exit", outcome=str(ending.outcome), reason=str(ending.reason), message=ending.message)
     return ending
 
 

@@ -7,15 +7,14 @@ by mmdebstrap, since a machine without a container engine has usually no registr
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
-import tarfile
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from tests.cluster import binaries, debian
+from tests.cluster.layout import Layout
 from tests.cluster.paths import CACHE, ROOT
 from tests.cluster.shell import run, say, succeeds
 
@@ -144,13 +143,19 @@ class Buildah:
         return paths
 
     def layout(self, *, images: list[str]) -> Layout:
-        """Write images, uncompressed, into one OCI layout; what it holds already is not written again."""
-        folder = _folder() / "layout"
+        """Write images out for nodes to be sent; one that is written already is not written again."""
+        folders = {}
         for image in images:
-            self._buildah("push", "-q", "--disable-compression", image, f"oci:{folder}:{image}")
-        layout = Layout(folder=folder)
-        layout.prune()
-        return layout
+            identity = self._buildah("inspect", "--type", "image", "--format", "{{.FromImageID}}", image).strip()
+            folder = _folder() / "exported" / image.rpartition("/")[2].replace(":", "-")
+            written = folder.with_suffix(".id")
+            if not written.exists() or written.read_text() != identity:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                self._buildah("push", "-q", image, f"dir:{folder}")
+                written.write_text(identity)
+            folders[image] = folder
+        return Layout(images=folders)
 
     @property
     def _storage(self) -> tuple[str, ...]:
@@ -175,61 +180,6 @@ class Buildah:
             self._buildah("commit", "-q", container, _BASE)
             self._buildah("rm", container)
         return _BASE
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """An OCI image layout in a folder."""
-
-    folder: Path
-
-    def prune(self) -> None:
-        """Forget images that lost their name to a newer one."""
-        index = self._index()
-        index["manifests"] = [entry for entry in index["manifests"] if _name(entry)]
-        (self.folder / "index.json").write_text(json.dumps(index))
-        used = {digest for digests in self._blobs().values() for digest in digests}
-        for path in (self.folder / "blobs" / "sha256").iterdir():
-            if path.name not in used:
-                path.unlink()
-
-    def write(self, *, path: Path, images: list[str], present: set[str]) -> None:
-        """Write images as an archive without the blobs a node has already (sha256 digests in hex)."""
-        index = self._index()
-        chosen = [entry for entry in index["manifests"] if _name(entry) in images]
-        content = json.dumps({**index, "manifests": chosen}).encode()
-        blobs = self._blobs()
-        wanted = {digest for image in images for digest in blobs[image]} - present
-        with tarfile.open(path, "w") as archive:
-            archive.add(self.folder / "oci-layout", "oci-layout")
-            _add_bytes(archive, name="index.json", body=content)
-            for digest in sorted(wanted):
-                archive.add(self.folder / "blobs" / "sha256" / digest, f"blobs/sha256/{digest}")
-
-    def _index(self) -> dict[str, Any]:
-        index: dict[str, Any] = json.loads((self.folder / "index.json").read_text())
-        return index
-
-    def _blobs(self) -> dict[str, list[str]]:
-        """Image name to the digests of its manifest, configuration and layers."""
-        found = {}
-        for entry in self._index()["manifests"]:
-            digest = str(entry["digest"]).removeprefix("sha256:")
-            manifest = json.loads((self.folder / "blobs" / "sha256" / digest).read_text())
-            below = [manifest["config"], *manifest["layers"]]
-            found[_name(entry)] = [digest, *(blob["digest"].removeprefix("sha256:") for blob in below)]
-        return found
-
-
-def _name(entry: dict[str, Any]) -> str:
-    """An image's name in an index; empty for one that was replaced."""
-    return str(entry.get("annotations", {}).get("org.opencontainers.image.ref.name", ""))
-
-
-def _add_bytes(archive: tarfile.TarFile, *, name: str, body: bytes) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(body)
-    archive.addfile(entry, io.BytesIO(body))
 
 
 def _debian_tree() -> Path:

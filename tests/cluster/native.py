@@ -105,7 +105,7 @@ class Native:
         """Put built images into every running node."""
         layout = self.builder.layout(images=images)
         with ThreadPoolExecutor() as pool:
-            loading = [pool.submit(node.load, layout=layout, images=images) for node in self._all().values()]
+            loading = [pool.submit(node.load, layout=layout) for node in self._all().values()]
             for future in loading:
                 future.result()
 

@@ -79,7 +79,9 @@ def alive(pid: int) -> bool:
     """Whether a process exists and is no zombie. Reaps it if it is ours."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    return _state(pid) not in ("", "Z", "X")
+    state = _state(pid)
+    # A killed process is called a zombie while its other threads still hold its files and ports.
+    return state not in ("", "X") and not (state == "Z" and _threads(pid) <= 1)
 
 
 def descendants(pid: int) -> tuple[int, ...]:
@@ -127,6 +129,13 @@ def _stat(pid: int) -> list[str]:
 
 def _state(pid: int) -> str:
     return (_stat(pid) or [""])[0]
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except OSError:
+        return 0
 
 
 def _parent(pid: int) -> int:

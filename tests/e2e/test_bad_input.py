@@ -255,6 +255,7 @@ def played(
     s3.close()
 
 
+@pytest.mark.needs_nodes  # it needs namespaces of its own, which a cluster of somebody's does not give
 @pytest.mark.parametrize("sentence", CASES)
 def test_trouble_is_named_does_not_loop_and_heals_when(sentence: str, played: Mapping[str, Future[Seen]]) -> None:
     case = CASES[sentence]

@@ -52,12 +52,13 @@ def world(api: Api, environment: Environment, operator: Operator) -> Iterator[Wo
     world = World(
         api=api, environment=environment, operator=Operator(api=api, namespace=environment.operator_namespace)
     )
-    world.operator.wait_ready()
+    operator.wait_ready()
     yield world
     for node in api.list(Kind.NODE):
         if node["spec"].get("unschedulable"):
             api.merge(Kind.NODE, node["metadata"]["name"], {"spec": {"unschedulable": None}})
-    world.operator.wait_ready()
+    operator.renew()
+    operator.wait_ready()
 
 
 def delete_at_once(world: World, pod: Object) -> None:

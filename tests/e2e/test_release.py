@@ -16,6 +16,8 @@ from tests.e2e.harness.release import CHART, Release
 from tests.e2e.harness.tasks import MODEL_SECRET, Task, twelve_answer, twelve_replies
 from tests.e2e.harness.wait import until
 
+pytestmark = pytest.mark.needs_nodes  # it takes the release apart, which may be somebody's
+
 HELLO = CHART.parents[1] / "examples" / "hello.yaml"
 RIVERS = "The Yangtze (6,300 km), the Yenisei (5,539 km) and the Yellow River (5,464 km)."
 DEFAULT_MODEL = "the-charts-default"

@@ -86,20 +86,18 @@ class Toolbox:
         except TimeoutError:
             return _error(f"no result within {tool.timeout_seconds} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            return _error(f"{type(error).__name__}: {error}")
+            return _error(f"{type(error).__name__}: {error}".removesuffix(": "))
 
     async def _request(self, tool: HttpTool, call: Call) -> ToolResult:
         headers = {"idempotency-key": idempotency_key(uid=self._caller.uid, call=call)}
         arguments: dict[str, Any] = msgspec.json.decode(call.arguments)
         if tool.method in QUERY_METHODS:
             request = self._http.build_request(
-                tool.method, tool.url, params=_query(tool.url, arguments), headers=headers, timeout=None
+                tool.method, tool.url, params=_query(tool.url, arguments), headers=headers
             )
         else:
             headers["content-type"] = "application/json"
-            request = self._http.build_request(
-                tool.method, tool.url, content=call.arguments.encode(), headers=headers, timeout=None
-            )
+            request = self._http.build_request(tool.method, tool.url, content=call.arguments.encode(), headers=headers)
         response = await self._http.send(request, stream=True)
         try:
             body = bytearray()
@@ -111,6 +109,8 @@ class Toolbox:
             await response.aclose()
             self._http.cookies.clear()  # a resumed run would not have them
         text = _cut(bytes(body), whole=None)
+        if tool.method == "HEAD":
+            text = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
         if response.is_success:
             return ToolResult(text=text or f"HTTP {response.status_code}, no body", ok=True)
         return _error(f"HTTP {response.status_code}\n{text}".rstrip())

@@ -45,7 +45,7 @@ def next_action(*, state: State, budget: Budget) -> Action:
             ended=Ended(
                 outcome=Outcome.COMPLETED,
                 reason=RunnerReason.COMPLETED,
-                message=f"answered after {state.step} steps",
+                message=f"answered after {state.step} {'step' if state.step == 1 else 'steps'}",
                 answer=state.answer,
             )
         )

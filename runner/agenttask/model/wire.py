@@ -14,10 +14,9 @@ from typing import Any
 import msgspec
 
 from agenttask.agent.events import Tokens
+from agenttask.agent.reducer import BYTES_PER_TOKEN
 from agenttask.contract import Tool
 from agenttask.model.failures import BadReplyError
-
-BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,11 +22,16 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 @pytest.fixture(scope="session")
 def release(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
     """A release whose API no other operator knows, in a namespace that enforces Pod Security `restricted`."""
-    with installed(into=tmp_path_factory.mktemp("operator")) as release, pytest.MonkeyPatch.context() as patch:
+    with installed(into=tmp_path_factory.mktemp("operator")) as release:
         path = f"/api/v1/namespaces/{release.namespace}"
         release.admin.must("PATCH", path, body={"metadata": {"labels": RESTRICTED}}, content_type=MERGE)
-        patch.setattr(contract, "GROUP", release.group)
         yield release
+
+
+@pytest.fixture(autouse=True)
+def _group(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator's own API group is the copy's: in this folder's tests, and in no other of the session."""
+    monkeypatch.setattr(contract, "GROUP", release.group)
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import httpx
 import pytest
 from agenttask_operator import cluster as api_calls
 from agenttask_operator import handlers
@@ -196,6 +198,35 @@ async def test_one_of_two_leads_and_the_other_follows_when_it_lets_go(api: Watch
         await first.release()
         await until("the other leads", lambda: led == ["first", "second"], seconds=10)
     await second.release()
+
+
+async def test_the_operator_is_alive_and_not_ready_while_its_status_is_not_fenced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = Environment.read()
+    assert environment is not None
+    monkeypatch.setenv("KUBECONFIG", str(environment.kubeconfig))
+    monkeypatch.setattr(api_calls, "STATUS_POLICY", "no-such-policy")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    operator = Operator(
+        cluster=world.cluster, config=SETTINGS, identity="operator", namespace=world.copy.namespace, port=port
+    )
+
+    def answers(path: str) -> tuple[int, str]:
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{port}/{path}", trust_env=False)
+        except httpx.TransportError:
+            return 0, ""
+        return answer.status_code, answer.text
+
+    async with running(asyncio.create_task(operator.run())):
+        await until("it says what is missing", lambda: "no-such-policy" in answers("readyz")[1])
+        assert (await asyncio.to_thread(answers, "readyz"))[0] == 503
+        assert await asyncio.to_thread(answers, "livez") == (200, "ok\n")
+        monkeypatch.setattr(api_calls, "STATUS_POLICY", f"{world.copy.group}-status")
+        await until("it is ready", lambda: answers("readyz") == (200, "ok\n"))
 
 
 async def test_the_operator_may_see_that_its_status_is_fenced(

@@ -1,7 +1,8 @@
-"""`agenttask run` in a process of its own, and the store calls at which it can be told to die of SIGKILL."""
+"""`agenttask run` in a process of its own, and the calls of store and model at which it can be told to die."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import httpx
 from agenttask.local import run_file
 from agenttask.store import open_store
 from agenttask.store.faults import Call, Fault, FaultyStore
@@ -18,8 +20,13 @@ if TYPE_CHECKING:
     from agenttask.store import Store
 
 
+THINKING_SECONDS = 0.1
+"""How long the model must take for a process to be able to die during a call of it."""
+DYING_SECONDS = 0.03
+
+
 class Place(NamedTuple):
-    """Where to die: before or after the n-th call of the store."""
+    """Where to die: `before` or `after` the n-th call of the store, or `during` the n-th of the model."""
 
     when: str
     number: int
@@ -39,6 +46,8 @@ class LocalProcess:
     def run(self) -> None:
         """The process's whole life."""
         os.environ.update(self.environment)
+        if self.dies is not None and self.dies.when == "during":
+            _die_during_model_call(self.dies.number)
         with (
             self.answer.open("w") as answer,
             self.lines.open("a") as lines,
@@ -61,3 +70,18 @@ class LocalProcess:
     def _die_at(self, when: str, number: int) -> None:
         if self.dies == (when, number):
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_during_model_call(number: int) -> None:
+    """Let this process send its n-th model call and be dead before the reply can be there."""
+    send = httpx.AsyncHTTPTransport.handle_async_request
+    calls = 0
+
+    async def sending(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        nonlocal calls
+        calls += request.url.path.endswith("/chat/completions")
+        if calls == number:
+            asyncio.get_running_loop().call_later(DYING_SECONDS, os.kill, os.getpid(), signal.SIGKILL)
+        return await send(transport, request)
+
+    httpx.AsyncHTTPTransport.handle_async_request = sending  # type: ignore[method-assign, assignment]

@@ -110,7 +110,7 @@ class Pod:
 def pod(cluster: object, make_job: MakeJob) -> Pod:
     environment = Environment.read()
     assert environment is not None
-    job = make_job(delay_seconds=0.05)
+    job = make_job(delay_seconds=0.2)
     tool = Tool(name="number", recovery="Idempotent", http=HttpTool(url=job.tools.url(task=job.name)))
     return Pod(
         job=job,

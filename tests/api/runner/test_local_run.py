@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.api.runner.conftest import ANSWER, STEPS, MakeJob
-from tests.api.runner.local_process import Place
+from tests.api.runner.local_process import THINKING_SECONDS, Place
 from tests.api.waiting import until
 from tests.e2e.harness.model import ScriptedModel
 
@@ -27,11 +27,8 @@ def test_twelve_steps_undisturbed_make_twelve_model_calls(make_job: MakeJob) -> 
 def test_killed_at_any_model_call_it_resumes_with_the_same_answer_and_repeats_that_call_alone(
     make_job: MakeJob, number: int
 ) -> None:
-    job = make_job(delay_seconds=0.05)
-    process = job.start()
-    until(f"model call {number} has begun", lambda: job.model.begun(job.name) >= number)
-    process.kill()
-    assert job.end(process) == -signal.SIGKILL
+    job = make_job(delay_seconds=THINKING_SECONDS)
+    assert job.run(dies=Place(when="during", number=number)) == -signal.SIGKILL
     assert job.run() == 0
     assert job.answer == ANSWER
     assert job.repeated() <= 1

@@ -25,7 +25,7 @@ START: tuple[Event, ...] = (Claimed(attempt=1), Started(prompt="p"))
 REPLY = Replied(
     message={"content": "a" * 9000}, finish_reason="stop", tokens=Tokens(prompt=3, completion=4), model="m", ms=5
 )
-END = Ended(outcome="Completed", reason="Completed", message="answered after 1 steps", answer="a" * 9000)
+END = Ended(outcome="Completed", reason="Completed", message="answered after 1 step", answer="a" * 9000)
 
 
 def status(*events: Event, seq: int, resumed_from: str | None) -> RunnerStatus:

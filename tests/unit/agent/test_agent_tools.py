@@ -97,6 +97,14 @@ async def test_result(handle: Callable[[httpx.Request], httpx.Response], one: Ca
     assert await run(handle, one) == ToolResult(text=want, ok=not want.startswith("error"))
 
 
+async def test_a_head_s_result_is_its_headers() -> None:
+    def handle(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-length": "12", "etag": "x"})
+
+    result = await run(handle, call(), http=HttpTool(url="http://tool.test", method="HEAD"))
+    assert result == ToolResult(text="content-length: 12\netag: x", ok=True)
+
+
 async def test_a_long_result_is_cut_and_says_so() -> None:
     result = await run(answers(200, text="x" * (OUTPUT_BYTES + 5)), call())
     assert result.text == "x" * OUTPUT_BYTES + f"\n[cut: the first {OUTPUT_BYTES} bytes]"

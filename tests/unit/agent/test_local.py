@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agenttask.cli import main
 from agenttask.clock import ManualClock
 from agenttask.contract import Assignment, Location, Model
 from agenttask.errors import SpecInvalid
@@ -139,3 +141,10 @@ async def test_another_prompt_is_refused_naming_fresh() -> None:
 async def test_no_model_is_refused_naming_the_variables() -> None:
     with pytest.raises(SpecInvalid, match="AGENTTASK_MODEL_BASE_URL"):
         await Desk().assign(environment={})
+
+
+def test_the_version_is_the_distribution_s(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"agenttask {version('agenttask')}\n"

@@ -10,7 +10,18 @@ import msgspec
 from agenttask import contract
 from agenttask_operator import pods
 from agenttask_operator.fold import Refusal, Snapshot
-from agenttask_operator.observed import Attempt, Counts, Outcome, Pod, Retry, Status, Task, read_pod, read_task
+from agenttask_operator.observed import (
+    Attempt,
+    Checkpoint,
+    Counts,
+    Outcome,
+    Pod,
+    Retry,
+    Status,
+    Task,
+    read_pod,
+    read_task,
+)
 from agenttask_operator.settings import Settings
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -45,7 +56,7 @@ def task(
     *,
     spec: Mapping[str, Any] | None = None,
     status: Status | None = None,
-    checkpoint: contract.CheckpointStatus | None = None,
+    checkpoint: contract.CheckpointStatus | Checkpoint | None = None,
     generation: int = 1,
     deleted: datetime | None = None,
 ) -> Task:

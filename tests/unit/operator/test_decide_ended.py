@@ -11,6 +11,7 @@ from agenttask_operator.reasons import Reason
 from tests.unit.operator.builders import (
     ago,
     ahead,
+    checkpoint,
     exited,
     pod,
     snapshot,
@@ -105,6 +106,30 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             create=True,
             ends={1: ("Crashed", "Crashed")},
             counts=(0, 1, 0, 0),
+        ),
+    ),
+    "as many failures as are allowed": (
+        snapshot(task(status=failed_before(3))),
+        Want(
+            rule="start",
+            phase=Phase.PENDING,
+            reason=Reason.STARTING,
+            attempt=2,
+            create=True,
+            ends={1: ("Crashed", "Crashed")},
+            counts=(0, 3, 0, 0),
+        ),
+    ),
+    "one failure too many, and only a claim was recorded": (
+        snapshot(task(status=failed_before(4, step=0), checkpoint=checkpoint(step=0))),
+        Want(
+            rule="exhausted",
+            phase=Phase.FAILED,
+            reason=Reason.RETRIES_EXHAUSTED,
+            uid="pod-1",
+            true=("Checkpointed", "Failed", "Finished"),
+            ends={1: ("Crashed", "Crashed")},
+            counts=(0, 4, 0, 0),
         ),
     ),
     "one failure too many without a step is the end": (

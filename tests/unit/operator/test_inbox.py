@@ -120,6 +120,22 @@ def test_a_watch_is_behind_when_it_has_not_shown_what_the_listing_before_saw(inb
     assert not inbox.behind(listed={"uid": 9})
 
 
+def test_a_task_that_came_while_the_tasks_were_listed_is_not_missed_later(inbox: Inbox) -> None:
+    inbox.task(kind="ADDED", raw=raw_task(version=9))
+    assert not inbox.behind(listed={})
+    assert not inbox.behind(listed={"uid": 9})
+    assert not inbox.behind(listed={"uid": 9})
+
+
+def test_a_task_whose_deletion_was_missed_is_forgotten(inbox: Inbox, queue: Recorder) -> None:
+    inbox.task(kind="ADDED", raw=raw_task(version=9))
+    inbox.behind(listed={"uid": 9})
+    inbox.behind(listed={})
+    queue.added.clear()
+    inbox.task(kind="ADDED", raw=raw_task(version=9))
+    assert queue.added == [KEY]
+
+
 def test_a_task_that_is_gone_is_nothing_to_be_behind_of(inbox: Inbox) -> None:
     assert not inbox.behind(listed={"uid": 9})
     assert not inbox.behind(listed={})
