@@ -269,6 +269,13 @@ class Status(_Read, frozen=True, kw_only=True):
         return next((one for one in self.attempts if one.attempt == self.attempt), None)
 
 
+class Damage(_Read, frozen=True, kw_only=True):
+    """The part of `status.checkpoint.damage` the operator reads."""
+
+    message: str
+    lost_records: int = 0
+
+
 class Checkpoint(_Read, frozen=True, kw_only=True):
     """The part of `status.checkpoint` the operator reads. As in the CRD, only the place of the record is sure."""
 
@@ -278,6 +285,7 @@ class Checkpoint(_Read, frozen=True, kw_only=True):
     attempt: int = 0
     progress_digest: str | None = None
     resumed_from: str | None = None
+    damage: Damage | None = None
 
 
 class Task(_Read, frozen=True, kw_only=True):
