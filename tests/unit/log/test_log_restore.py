@@ -268,6 +268,9 @@ async def test_a_replay_that_meets_a_rewind_before_its_snapshot_takes_the_snapsh
     for seq in range(12, 20):
         store.objects[KEYS.record(seq)] = good[KEYS.record(seq)]
     assert KEYS.snapshot(16) in store.objects
+    found = await read(store=store, prefix=PREFIX, clock=ManualClock(), patience=Patience())
+    assert found.base is not None
+    assert found.base.ref.seq == 6, "what names the one at 11 lies off the chain now"
     assert await look(store) == second.texts
     await second.write("new")
     assert await look(store) == [*second.texts]

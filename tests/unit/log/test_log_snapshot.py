@@ -269,6 +269,19 @@ async def test_a_writer_that_wakes_after_any_retention_is_fenced_and_deletes_not
     assert store.objects == before
 
 
+async def test_a_claim_below_the_snapshot_fences_like_any_other() -> None:
+    store = MemoryStore()
+    ledger = await claim(store, attempt=2)
+    await write(ledger, 40)
+    before = dict(store.objects)
+    for attempt, pod in ((2, "another"), (1, "pod-1")):
+        with pytest.raises(Fenced) as fenced:
+            await claim(store, attempt=attempt, pod=pod)
+        assert fenced.value.newest_attempt == 2
+    assert store.objects == before
+    assert (await claim(store, attempt=2, process="q")).texts == ledger.texts, "a new process of the same pod may"
+
+
 async def test_retention_that_fails_is_told_and_costs_no_append() -> None:
     memory, told = MemoryStore(), list[str]()
 
