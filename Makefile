@@ -15,7 +15,7 @@ ifneq ($(NODE),node)
 export PATH := $(CURDIR)/.cache/node/bin:$(PATH)
 endif
 
-.PHONY: help demo test test-unit test-api test-e2e lint format bench bench-log cluster-up cluster-down reload images
+.PHONY: help demo test test-unit test-deep test-api test-e2e lint format bench bench-log cluster-up cluster-down reload images
 
 help: ## Show what there is to type
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1 # \2/' | column -t -s'#'
@@ -30,6 +30,9 @@ test: .venv peers fresh-cluster ## Run all tests: unit, against a real API serve
 
 test-unit: .venv ## Run the tests that need nothing but Python
 	$(RUN) pytest tests/unit
+
+test-deep: .venv ## Play a hundred thousand calls of rival writers on one log; SEED=… repeats a run
+	DEEP=1 $(RUN) pytest tests/unit/log/test_log_machine.py -s
 
 test-api: .venv peers fresh-cluster ## Run the tests that need an API server or an S3 server
 	$(RUN) pytest tests/api

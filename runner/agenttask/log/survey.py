@@ -86,7 +86,11 @@ class _Surveyor:
         restored = await self._restore(reader, found)
         shots = await self._shots(listing, found)
         refs = {ref.name: ref for ref in _named(found.values(), shots)}
-        await self._verify(refs.values())
+        oldest = _oldest_kept(restored, listing)
+        needed = {ref.name for ref in _named((each for each in found.values() if each.seq > oldest), shots)}
+        there = {self._keys.name(entry.key) for entry in blobs}
+        # A record that no restore reads any more may outlive its blobs: retention was cut short, or a late put came.
+        await self._verify([ref for name, ref in refs.items() if name in needed or name in there])
         found |= self._missing(found, restored, listing)
         self._judge(found, restored)
         manifests = {self._keys.named(shot.name) for shot in _seeds(found.values())}
@@ -166,8 +170,7 @@ class _Surveyor:
         """Records that should be there: those behind the oldest snapshot that counts."""
         if restored is None or not found:
             return {}
-        kept = [each.seq for each in restored.counted if each.seq in listing.snapshots]
-        first = kept[0] + 1 if kept else 1
+        first = _oldest_kept(restored, listing) + 1
         if max(found) - first > MOST_LOST:
             return {}  # the restore has named it
         gaps = (seq for seq in range(first, max(found)) if seq not in found)
@@ -186,6 +189,12 @@ class _Surveyor:
     def _advance(self) -> None:
         self._done += 1
         self._progress(self._done, max(self._all, self._done))
+
+
+def _oldest_kept(restored: Restored | None, listing: Listing) -> int:
+    """The oldest snapshot that counts and is there: no restore reads records up to it. 0 if there is none."""
+    counted = restored.counted if restored is not None else ()
+    return next((each.seq for each in counted if each.seq in listing.snapshots), 0)
 
 
 def _named(found: Iterable[Found], shots: Iterable[Shot]) -> list[BlobRef]:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 from agenttask.clock import ManualClock
-from agenttask.log import Keys, Kind, Patience, Record, Survey, prunable, survey
+from agenttask.log import Holder, Keys, Kind, Patience, Record, Survey, prunable, survey
 from agenttask.log.blob import LARGE_BYTES
 from agenttask.store.memory import MemoryStore
 
 from tests.unit.log.ledger import PREFIX, claim, look
+from tests.unit.log.rivals import Rival, Witness
 
 KEYS = Keys(prefix=PREFIX)
 
@@ -142,3 +143,31 @@ async def test_nothing_of_a_damaged_log_is_pruned() -> None:
     store = await finished()
     flip(store, KEYS.record(13))
     assert prunable(await looked(store), keep_last=1) == ()
+
+
+async def test_a_record_that_comes_back_after_retention_has_let_its_value_go_is_no_problem() -> None:
+    class Remembering(MemoryStore):
+        """A store that has everything it was ever given in `given`."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.given: dict[str, bytes] = {}
+
+        async def put_if_absent(self, key: str, body: bytes, *, first: bool, last: bool = False) -> None:
+            await super().put_if_absent(key, body, first=first, last=last)
+            self.given[key] = body
+
+    store, witness = Remembering(), Witness(prefix=PREFIX)
+    holder = Holder(pod_uid="pod", process="p1")
+    rival = Rival(
+        attempt=1, holder=holder, store=store, witness=witness, clock=ManualClock(), first_number=1000, steps=30
+    )
+    await rival.run()
+    assert KEYS.record(3) not in store.objects
+    store.objects[KEYS.record(3)] = store.given[KEYS.record(3)]  # its put was sent twice, and the second came late
+    found = await looked(store)
+    stray = next(each for each in found.records if each.seq == 3)
+    assert isinstance(stray, Record)
+    assert stray.blobs
+    assert all(KEYS.named(placed.blob.name) not in store.objects for placed in stray.blobs), "its value is gone"
+    assert found.problems == ()

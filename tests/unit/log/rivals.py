@@ -1,0 +1,167 @@
+"""Rival writers of one log, and a witness of all they are promised. What property tests of the log play with.
+
+A state is a list of labels and one large value that each record replaces, so that blobs come, are shared, lose their
+last reference and go. Which value belongs to a label is written in the label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from agenttask.clock import Clock
+from agenttask.errors import AgentTaskError
+from agenttask.log import Frozen, Holder, Kind, Log, Patience, Policy, Record, RecordRef, Snapshot, read, survey
+from agenttask.log.blob import LARGE_BYTES
+from agenttask.store import Store
+
+POLICY: Final = Policy(snapshot_every=3, keep_last=2)
+VALUES: Final = 3
+
+
+def value_of(label: str) -> str:
+    """The large value that comes with this label; a few labels share each."""
+    number = int(label.rpartition(":")[2])
+    return f"value {number % VALUES}".ljust(LARGE_BYTES + 1 if number % 2 else 100)
+
+
+def frozen(labels: list[str]) -> Frozen:
+    """The state after these labels."""
+    return Frozen(
+        small={"value": value_of(labels[-1]) if labels else None}, fixed={"prompt": "p" * 2000}, items=list(labels)
+    )
+
+
+def thawed(*, base: Snapshot | None, records: Iterable[Record]) -> list[str]:
+    """The labels of a restored state, whose values are looked at too."""
+    labels: list[str] = [] if base is None else list(base.items)
+    if base is not None:
+        assert base.small["value"] == (value_of(labels[-1]) if labels else None)
+    for record in records:
+        for event in record.events:
+            assert event["value"] == value_of(event["label"])
+            labels.append(event["label"])
+    return labels
+
+
+@dataclass(kw_only=True)
+class Witness:
+    """Hears every acknowledgement, and says whether it keeps the log's promises."""
+
+    prefix: str
+    acknowledged: list[tuple[RecordRef, str]] = field(default_factory=list)
+    claims: dict[int, int] = field(default_factory=dict)
+    """Confirmed claims: number of the record, attempt."""
+    pods: dict[int, str] = field(default_factory=dict)
+    """Which pod has held the log for each attempt."""
+    digests: dict[int, str] = field(default_factory=dict)
+
+    def claimed(self, claim: Record, labels: list[str], *, promised: list[str]) -> None:
+        """An attempt holds the log and has restored `labels`; `promised` was acknowledged before it began."""
+        self._at(claim.seq, claim.digest)
+        holds_in_order(promised, labels)
+        pod = self.pods.setdefault(claim.attempt, claim.holder.pod_uid)
+        assert pod == claim.holder.pod_uid, f"two pods hold the log for attempt {claim.attempt}"
+        self.claims[claim.seq] = claim.attempt
+
+    def appended(self, ref: RecordRef, label: str) -> None:
+        """An append has been acknowledged."""
+        self._at(ref.seq, ref.digest)
+        newer = [seq for seq, attempt in self.claims.items() if attempt > ref.attempt and seq < ref.seq]
+        assert not newer, f"attempt {ref.attempt} was told that {ref.seq} is written, behind the newer claims {newer}"
+        self.acknowledged.append((ref, label))
+
+    @property
+    def promised(self) -> list[str]:
+        """All labels acknowledged so far, in the log's order."""
+        return [label for _, label in sorted(self.acknowledged, key=lambda each: each[0].seq)]
+
+    async def look(self, store: Store, *, clock: Clock) -> list[str]:
+        """Read the whole log as it is now, past all faults; the labels of its newest state."""
+        promised = self.promised
+        found = await read(store=store, prefix=self.prefix, clock=clock, patience=Patience())
+        assert (found.lost, found.damage) == (None, ())
+        labels = thawed(base=found.base, records=found.records)
+        holds_in_order(promised, labels)
+        first = found.records[0].seq if found.records else 0
+        assert [record.seq for record in found.records] == list(range(first, first + len(found.records)))
+        for record in found.records:
+            assert self.digests.get(record.seq, record.digest) == record.digest
+        seen = await survey(store=store, prefix=self.prefix, clock=clock, patience=Patience())
+        assert seen.problems == (), f"every snapshot kept restores with every blob it names: {seen.problems}"
+        return labels
+
+    def _at(self, seq: int, digest: str) -> None:
+        assert self.digests.setdefault(seq, digest) == digest, f"two contents acknowledged at {seq}"
+
+
+def holds_in_order(promised: list[str], labels: list[str]) -> None:
+    """What was promised is there, once each and in order."""
+    assert len(set(labels)) == len(labels), "something stands in the log twice"
+    missing = set(promised) - set(labels)
+    assert not missing, f"acknowledged and lost: {sorted(missing)}"
+    places = {label: place for place, label in enumerate(labels)}
+    assert sorted(places[label] for label in promised) == [places[label] for label in promised]
+
+
+@dataclass(kw_only=True)
+class Rival:
+    """One process that wants the log: claims it, then appends until it is told to finish, or fenced."""
+
+    attempt: int
+    holder: Holder
+    store: Store
+    witness: Witness
+    clock: Clock
+    first_number: int
+    """Of its labels; those of all rivals differ."""
+    patience: Patience = field(default_factory=lambda: Patience(jitter=lambda: 0.0))
+    steps: int | None = None
+    """How many records it writes before it finishes; None: until `finishing`."""
+    finishing: bool = False
+    finished: bool = False
+    error: AgentTaskError | None = None
+
+    async def run(self) -> None:
+        """Its whole life. A broken promise comes out as AssertionError."""
+        promised = self.witness.promised
+        try:
+            opened = await self._open()
+            if opened.log is None:
+                holds_in_order(promised, thawed(base=opened.restored.base, records=opened.records))
+                return
+            labels = thawed(base=opened.restored.base, records=opened.records)
+            assert opened.claim is not None
+            self.witness.claimed(opened.claim, labels, promised=promised)
+            await self._write(opened.log, labels)
+        except AgentTaskError as error:
+            self.error = error
+
+    async def _open(self) -> Any:
+        return await Log.open(
+            store=self.store,
+            prefix=self.witness.prefix,
+            task="ns/task",
+            attempt=self.attempt,
+            holder=self.holder,
+            recorded=None,
+            clock=self.clock,
+            patience=self.patience,
+            policy=POLICY,
+        )
+
+    async def _write(self, log: Log, labels: list[str]) -> None:
+        number = self.first_number
+        while not self.finished:
+            if log.snapshot_due:
+                await log.snapshot(frozen(labels))
+            last = self.finishing or (self.steps is not None and number - self.first_number + 1 >= self.steps)
+            label = f"{self.holder.pod_uid}/{self.holder.process}:{number}"
+            event = {"label": label, "value": value_of(label)}
+            kind = Kind.FINAL if last else Kind.EVENTS
+            ref = await log.append(kind=kind, events=[event], step=len(labels) + 1, max_steps=0)
+            labels.append(label)
+            self.witness.appended(ref, label)
+            self.finished = last
+            number += 1
