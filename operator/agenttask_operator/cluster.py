@@ -37,7 +37,6 @@ PAGE: Final = 500
 CONNECTIONS: Final = 64
 
 _ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
-_APPLY: Final = "application/apply-patch+yaml"
 _JSON: Final = "application/json"
 
 
@@ -148,7 +147,10 @@ class Cluster:
         }
         path = f"{_task_path(meta.namespace, meta.name)}/status"
         query = {"fieldManager": contract.OPERATOR_MANAGER, "force": "true"}
-        return read_task(await self._call("PATCH", path, query=query, body=body, content_type=_APPLY))
+        encoded = contract.encode_apply(body)
+        return read_task(
+            await self._call("PATCH", path, query=query, body=encoded, content_type=contract.APPLY_CONTENT_TYPE)
+        )
 
     async def create_event(self, *, task: Task, event: Event, reporter: str, now: datetime) -> None:
         """Write an Event on the task."""
@@ -200,7 +202,7 @@ class Cluster:
         path: str,
         *,
         query: dict[str, str] | None = None,
-        body: dict[str, Any] | None = None,
+        body: dict[str, Any] | bytes | None = None,
         content_type: str = _JSON,
     ) -> Any:
         try:

@@ -7,6 +7,7 @@ the pod away, then what the container's end looks like.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -56,6 +57,10 @@ _POD_REASONS: Final = {
 """Reasons a kubelet (or the pod garbage collector) writes into `status.reason`."""
 
 _KILLED: Final = {137, 143}
+_REASON: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_]{0,62}[A-Za-z0-9])?")
+"""What `status.reason` and a condition take; an image of somebody's own may say anything."""
+_MAX_ATTEMPT: Final = 2**31 - 1
+"""A pod's name has room for no larger one."""
 _NOT_STARTED: Final = {"StartError", "ContainerCannotRun"}
 
 
@@ -87,7 +92,9 @@ def taken_away(pod: Pod) -> End | None:
 def _runner_message(pod: Pod, attempt: int) -> End | None:
     """The runner's own message for this very attempt."""
     said = _termination(pod.runner.terminated)
-    if said is None or said.attempt != attempt:
+    if said is None or said.attempt != attempt or not _REASON.fullmatch(said.reason):
+        return None
+    if said.newest_attempt is not None and not 0 < said.newest_attempt < _MAX_ATTEMPT:
         return None
     outcome = _SAID[said.outcome]
     if outcome is Outcome.DISRUPTED:

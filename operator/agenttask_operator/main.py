@@ -7,7 +7,6 @@ process ends when a watch fails for good, and is then started again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import random
@@ -183,13 +182,16 @@ class Operator:
     async def _resync(self) -> None:
         """Resync when leadership comes, and then about once a minute: what the watches missed heals here."""
         source = random.Random()  # noqa: S311 - spreads load, hides nothing
+        hurried = False
         while True:
             self._due.clear()
             pause = RESYNC_SECONDS * source.uniform(0.8, 1.2)
             try:
-                self._health.watching = await resync(
+                keeps_up = await resync(
                     cluster=self._cluster, reconciler=self._reconciler, queue=self._queue, inbox=self._inbox
                 )
+                # A watch that had only moments for what the last listing saw may still be reading its first pages.
+                self._health.watching = keeps_up or hurried
             except ClusterError as error:
                 logger.warning("Resync: %s", error)
                 pause = CHECK_SECONDS
@@ -197,8 +199,12 @@ class Operator:
                 # Whatever one object did to it, the watches and the workers are better than nothing.
                 logger.exception("Resync failed")
             self._health.turned()
-            with contextlib.suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(self._due.wait(), timeout=pause)
+            except TimeoutError:
+                hurried = False
+            else:
+                hurried = True
 
     async def _check(self) -> None:
         """Keep readiness true to the facts."""

@@ -16,7 +16,8 @@ from agenttask_operator.observed import Attempt, Condition, Outcome, Phase, Stat
 from agenttask_operator.reasons import Kind, Reason
 
 CONDITION_CHARACTERS: Final = 4096
-EVENT_CHARACTERS: Final = 1024
+EVENT_BYTES: Final = 1024
+"""What the server takes of a note, counted in UTF-8."""
 
 
 class Saying(msgspec.Struct, frozen=True):
@@ -198,4 +199,4 @@ def _ended(entry: Attempt) -> Event:
 
 
 def _event(weight: Weight, reason: str, action: str, note: str) -> Event:
-    return Event(weight=weight, reason=reason, action=action, note=note[:EVENT_CHARACTERS])
+    return Event(weight=weight, reason=reason, action=action, note=note.encode()[:EVENT_BYTES].decode(errors="ignore"))

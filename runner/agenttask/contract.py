@@ -10,6 +10,7 @@ This module is pure and needs msgspec alone.
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum, StrEnum
 from typing import Any, Final, Literal
 
@@ -27,6 +28,8 @@ RUNNER_MANAGER: Final = "agenttask-runner"
 """Server-side-apply field manager of the runner."""
 OPERATOR_MANAGER: Final = "agenttask-operator"
 """Server-side-apply field manager of the operator."""
+APPLY_CONTENT_TYPE: Final = "application/apply-patch+yaml; charset=utf-8"
+"""Of what `encode_apply` makes."""
 RUNNER_FIELDS: Final = ("checkpoint", "progress", "usage", "result")
 """The status keys a runner owns; the admission policy lets it write no other."""
 
@@ -412,6 +415,19 @@ class RunnerStatus(_Wire, frozen=True):
     progress: ProgressStatus
     usage: UsageStatus
     result: ResultStatus | None = None
+
+
+def encode_apply(manifest: dict[str, Any]) -> bytes:
+    """A server-side apply's body: JSON that reads the same as YAML, for which the API server takes it.
+
+    YAML knows no escaped surrogates, so what is beyond U+FFFF stands as it is; and of what a string may hold it takes
+    control and format characters for an error or for a line break, so those are escaped.
+    """
+    text = msgspec.json.encode(manifest).decode()
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text).encode()
+
+
+_UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def pod_name(*, task: str, attempt: int) -> str:

@@ -229,6 +229,8 @@ def check(assignment: Assignment) -> Model:
     for tool in agent.tools:
         if (tool.http is None) == (not tool.command):
             raise SpecInvalid(f"tool {tool.name}: exactly one of http and command is needed")
+        if any("\0" in word for word in tool.command or ()):
+            raise SpecInvalid(f"tool {tool.name}: a command cannot have NUL characters in it")
         if names.count(tool.name) > 1:
             raise SpecInvalid(f"tool {tool.name} is there twice")
     return agent.model

@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import httpx
-import msgspec
 
-from agenttask.contract import GROUP, KIND, PLURAL, RUNNER_MANAGER, VERSION, RunnerStatus
+from agenttask.contract import (
+    APPLY_CONTENT_TYPE,
+    GROUP,
+    KIND,
+    PLURAL,
+    RUNNER_MANAGER,
+    VERSION,
+    RunnerStatus,
+    encode_apply,
+)
 
 TIMEOUT_SECONDS: Final = 10.0
 
@@ -79,10 +87,10 @@ class KubernetesStatus:
             response = await self._client().patch(
                 self._url,
                 params={"fieldManager": RUNNER_MANAGER, "force": "true"},
-                content=msgspec.json.encode({**self._object, "status": status}),
+                content=encode_apply({**self._object, "status": status}),
                 headers={
                     "authorization": f"Bearer {(self._token_dir / 'token').read_text().strip()}",
-                    "content-type": "application/apply-patch+yaml",
+                    "content-type": APPLY_CONTENT_TYPE,
                     "accept": "application/json",
                 },
             )

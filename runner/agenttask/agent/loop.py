@@ -109,7 +109,8 @@ class Loop:
             except StopRequested:
                 return
             ms = round((self._clock.monotonic() - begun) * 1000)
-        await self._steps.commit(ToolReturned(call=call.id, tool=call.tool, text=result.text, ok=result.ok, ms=ms))
+            # In its place still: so many results as there are places fit into one record, and no more may wait for it.
+            await self._steps.commit(ToolReturned(call=call.id, tool=call.tool, text=result.text, ok=result.ok, ms=ms))
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

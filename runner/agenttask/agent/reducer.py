@@ -40,6 +40,8 @@ PLACEHOLDER = "(no text)"
 """Content of an assistant message that has neither text nor calls: endpoints refuse an empty one."""
 BYTES_PER_TOKEN = 4
 """For estimates."""
+MAX_DEPTH = 100
+"""How deep what a model sends may be nested. Far below where decoders give up, so that every replay decides alike."""
 
 
 def reduce(state: State, event: Event, *, seq: int) -> State:
@@ -184,13 +186,21 @@ def _arguments(received: object) -> tuple[str, str | None]:
         return "{}", None
     if isinstance(received, dict):
         return msgspec.json.encode(received).decode(), None
+    wrong = _wrong_with(str(received))
+    return ("{}", f"{wrong}: {str(received)[:200]}") if wrong else (str(received), None)
+
+
+def _wrong_with(arguments: str) -> str | None:
     try:
-        value = msgspec.json.decode(str(received))
+        value = msgspec.json.decode(arguments)
+        too_deep = is_deeper(value, than=MAX_DEPTH)
     except (msgspec.DecodeError, UnicodeError) as error:
-        return "{}", f"the arguments are not JSON ({error}): {str(received)[:200]}"
-    if not isinstance(value, dict):
-        return "{}", f"the arguments must be a JSON object: {str(received)[:200]}"
-    return str(received), None
+        return f"the arguments are not JSON ({error})"
+    except RecursionError:
+        too_deep = True
+    if too_deep:
+        return "the arguments are nested too deep"
+    return None if isinstance(value, dict) else "the arguments must be a JSON object"
 
 
 def _tool_returned(state: State, event: ToolReturned) -> State:
@@ -202,6 +212,17 @@ def _tool_returned(state: State, event: ToolReturned) -> State:
         return msgspec.structs.replace(state, calls=calls)
     results = tuple({"role": "tool", "tool_call_id": call.provider_id, "content": call.result} for call in calls)
     return msgspec.structs.replace(state, calls=(), conversation=(*state.conversation, *results))
+
+
+def is_deeper(value: object, *, than: int) -> bool:
+    """Whether a JSON value has more than that many arrays and objects inside one another."""
+    level: list[object] = [value]
+    for _ in range(than + 1):
+        nested = [one for one in level if isinstance(one, dict | list)]
+        if not nested:
+            return False
+        level = [child for one in nested for child in (one.values() if isinstance(one, dict) else one)]
+    return True
 
 
 def text_of(content: object) -> str:

@@ -138,7 +138,11 @@ class ModelClient:
                 if not holds_error(bytes(received)):
                     raise
         failure = classify(
-            status=response.status_code, body=bytes(received), headers=response.headers, now=self._clock.now()
+            # Cleaned before it is cut to length too: a part of the key is none of anybody's business either.
+            status=response.status_code,
+            body=self._clean(received.decode(errors="replace")).encode(),
+            headers=response.headers,
+            now=self._clock.now(),
         )
         return Failure(
             reason=failure.reason,

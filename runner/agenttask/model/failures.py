@@ -62,7 +62,9 @@ class BadReplyError(AgentTaskError):
 def classify(*, status: int, body: bytes, headers: Mapping[str, str], now: datetime) -> Failure:
     """What an HTTP error, or an error inside a 200, means. `now` resolves a Retry-After that is a date."""
     codes, said = _said(body)
-    numeric = next((int(code) for code in codes if code.isdigit() and 400 <= int(code) < 600), None)
+    numeric = next(
+        (int(code) for code in codes if len(code) == 3 and code.isdecimal() and 400 <= int(code) < 600), None
+    )
     if status < 300 and numeric is not None:
         status = numeric
     message = f"HTTP {status}: {said}" if said else f"HTTP {status}"
@@ -96,7 +98,7 @@ def retry_after(value: str | None, *, now: datetime) -> float | None:
         return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
@@ -107,7 +109,7 @@ def holds_error(body: bytes) -> bool:
     """Whether a 200's body is an error after all, as some gateways send it."""
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return isinstance(value, dict) and value.get("error") is not None
 
@@ -116,7 +118,7 @@ def _said(body: bytes) -> tuple[frozenset[str], str]:
     """Codes and message of an error body, in any of the shapes that are about; its beginning if it has none."""
     try:
         value: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return frozenset(), body[:MAX_MESSAGE].decode(errors="replace").strip()
     if isinstance(value, list) and value:
         value = value[0]

@@ -14,9 +14,12 @@ from typing import Any
 import msgspec
 
 from agenttask.agent.events import Tokens
-from agenttask.agent.reducer import BYTES_PER_TOKEN
+from agenttask.agent.reducer import BYTES_PER_TOKEN, MAX_DEPTH, is_deeper
 from agenttask.contract import Tool
 from agenttask.model.failures import BadReplyError
+
+MAX_TOKENS = 10**9
+"""Of one call; more is no number of tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +46,6 @@ class _Message(msgspec.Struct):
     tool_calls: list[_ToolCall] | None = None
 
 
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
 class _Choice(msgspec.Struct):
     message: msgspec.Raw
     finish_reason: str | None = None
@@ -56,7 +54,7 @@ class _Choice(msgspec.Struct):
 class _Completion(msgspec.Struct):
     choices: list[_Choice]
     model: str | None = None
-    usage: _Usage | None = None
+    usage: Any = None
 
 
 def tool_schema(tool: Tool) -> dict[str, Any]:
@@ -87,8 +85,10 @@ def decode_reply(body: bytes, *, request_bytes: int, model: str) -> Reply:
         choice = completion.choices[0]
         msgspec.json.decode(choice.message, type=_Message)
         message: dict[str, Any] = msgspec.json.decode(choice.message)
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BadReplyError(f"the reply is not a chat completion: {error}") from error
+    if is_deeper(message, than=MAX_DEPTH):
+        raise BadReplyError("the reply is nested too deep")
     if not choice.finish_reason:
         raise BadReplyError("the reply has no finish reason, so it may not be whole")
     return Reply(
@@ -109,9 +109,18 @@ def _without_surrogates(body: bytes) -> bytes:
         return body
 
 
-def _tokens(usage: _Usage | None, *, request_bytes: int, reply_bytes: int) -> Tokens:
-    if usage is not None and usage.prompt_tokens is not None and usage.completion_tokens is not None:
-        return Tokens(prompt=usage.prompt_tokens, completion=usage.completion_tokens)
+def _tokens(usage: object, *, request_bytes: int, reply_bytes: int) -> Tokens:
+    """The reported numbers if both can be true: the status would refuse others, and all that stands beside them."""
+    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if prompt is not None and completion is not None:
+        return Tokens(prompt=prompt, completion=completion)
     return Tokens(
         prompt=request_bytes // BYTES_PER_TOKEN + 1, completion=reply_bytes // BYTES_PER_TOKEN + 1, estimated=True
     )
+
+
+def _count(usage: object, name: str) -> int | None:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None

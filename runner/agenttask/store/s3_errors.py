@@ -79,6 +79,9 @@ def translated(error: Exception, *, bucket: str) -> StoreError | None:
         return _answered(error, bucket=bucket)
     if isinstance(error, aws.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return Misconfigured(str(error))
+    if isinstance(error, aws.HTTPClientError) and isinstance(error.kwargs.get("error"), ValueError):
+        # Its text quotes the header, and with it the key.
+        return Denied("the access key or the session token has characters that no HTTP header can carry")
     for kind, meaning in _BY_TYPE:
         if isinstance(error, kind):
             return _advised(meaning, str(error), bucket=bucket)

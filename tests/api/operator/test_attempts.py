@@ -37,6 +37,18 @@ async def test_an_undisturbed_life_takes_at_most_six_writes(world: World) -> Non
     assert len(world.writes.done) == done
 
 
+async def test_last_words_of_any_characters_are_recorded(world: World) -> None:
+    world.apply()
+    await world.settle()
+    await world.begin(1)
+    words = "it broke 💥 at \x93here\x94, \x7f\x1b[0m"
+    world.exit(1, code=1, message=words)
+    await world.settle()
+    ended = world.status["attempts"][0]
+    assert (ended["outcome"], ended["message"]) == ("Crashed", f"Exit code 1. {words}")
+    assert world.status["phase"] == "Checkpointed"
+
+
 async def test_a_pod_created_before_a_crash_is_adopted(world: World) -> None:
     world.apply()
     await world.reconcile()

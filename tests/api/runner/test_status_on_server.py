@@ -107,6 +107,16 @@ async def test_every_field_the_runner_writes_is_kept_by_the_server(task: Task) -
     await task.api.close()
 
 
+async def test_an_answer_of_any_characters_is_accepted_and_kept(task: Task) -> None:
+    reply = msgspec.structs.replace(REPLY, message={"content": "x"})
+    answer = "a quote \x93, a control \x7f\x1b, a break \x85\u2028, a mark \ufeff\uffff, a face 😀, NUL \0"
+    end = msgspec.structs.replace(END, answer=answer, message=answer)
+    stage = status(*START, reply, end, seq=9, resumed_from=None)
+    assert await task.api.apply(stage) == (Answer.ACCEPTED, "")
+    assert task.stored()["result"] == {"answer": answer, "key": stage.checkpoint.key}
+    await task.api.close()
+
+
 async def test_a_task_that_is_gone_and_a_token_that_is_none_are_gone(task: Task, tmp_path: Path) -> None:
     task.admin.must("DELETE", f"{task.path}/task")
     answer, words = await task.api.apply(status(*START, seq=1, resumed_from=None))

@@ -121,6 +121,16 @@ async def test_no_credentials_at_all_are_denied(monkeypatch: pytest.MonkeyPatch)
         await store_at("http://127.0.0.1:1").list("a/", after=None)
 
 
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"])
+async def test_a_key_that_no_header_can_carry_is_denied_and_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "private-part\n")
+    with pytest.raises(Denied) as caught:
+        await store_at("http://127.0.0.1:1").list("a/", after=None)
+    assert "private-part" not in str(caught.value)
+
+
 def _certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
     """A server's TLS, and the file with the certificate that vouches for it."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -51,6 +51,11 @@ def call(provider_id: str | None, name: str = "add", arguments: Any = '{"a":1}')
     return {"id": provider_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
+def nested(depth: int) -> str:
+    """A JSON object with that many objects and arrays inside one another."""
+    return '{"a":' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
+
+
 def returned(identity: str, text: str = "2") -> ToolReturned:
     """A result."""
     return ToolReturned(call=identity, tool="add", text=text, ok=True, ms=1)
@@ -124,6 +129,14 @@ CONVERSATIONS = {
             ASKED,
             asks(call("x", arguments="{}"), call("y", arguments="{}"), call("z", arguments="{}")).message,
         ],
+    ),
+    "arguments nested deeper than any decoder goes are not sent back": Conversation(
+        events=(*START, asks(call("x", arguments='{"a":' + "[" * 200_000), call("y", arguments=nested(101)))),
+        want=[ASKED, asks(call("x", arguments="{}"), call("y", arguments="{}")).message],
+    ),
+    "arguments nested as deep as is allowed are": Conversation(
+        events=(*START, asks(call("x", arguments=nested(100)))),
+        want=[ASKED, asks(call("x", arguments=nested(100))).message],
     ),
     "arguments that came as an object become a string": Conversation(
         events=(*START, asks(call("x", arguments={"a": 1}))), want=[ASKED, asks(call("x")).message]

@@ -11,7 +11,7 @@ import pytest
 from agenttask.clock import ManualClock
 from agenttask.contract import RunnerReason
 from agenttask.model.client import MAX_REPLY_BYTES, MAX_TRIES, ModelClient
-from agenttask.model.failures import Failure, ModelError
+from agenttask.model.failures import MAX_MESSAGE, Failure, ModelError
 
 KEY = "sk-very-secret"
 WHOLE = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
@@ -135,6 +135,13 @@ async def test_the_key_goes_into_the_header_and_into_no_message() -> None:
         await endpoint.client(key=f"{KEY}\n").call(messages=[], tools=[])
     assert endpoint.requests[0].headers["authorization"] == f"Bearer {KEY}"
     assert str(error.value) == "https://model.test/v1/chat/completions: HTTP 401: Incorrect key *** provided"
+
+
+async def test_a_key_that_is_quoted_where_a_message_is_cut_leaves_no_part_of_it() -> None:
+    endpoint = Endpoint([status(401, text="x" * (MAX_MESSAGE - 5) + KEY)])
+    with pytest.raises(ModelError) as error:
+        await endpoint.client().call(messages=[], tools=[])
+    assert KEY[:4] not in str(error.value)
 
 
 @pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])

@@ -79,6 +79,13 @@ CASES = {
         want=RunnerReason.MODEL_UNAVAILABLE,
         retry=True,
     ),
+    "a code that is a digit and no number": Case(
+        status=200, body=error(code="²"), want=RunnerReason.MODEL_UNAVAILABLE, retry=True
+    ),
+    "a code of more digits than Python reads": Case(
+        status=200, body=error(code="4" * 5000), want=RunnerReason.MODEL_UNAVAILABLE, retry=True
+    ),
+    "nesting without end": Case(status=500, body=b"[" * 200_000, want=RunnerReason.MODEL_UNAVAILABLE, retry=True),
     "an error that is only a string": Case(status=400, body=b'{"error": "no"}', want=RunnerReason.MODEL_REFUSED),
 }
 
@@ -106,6 +113,7 @@ def test_the_endpoint_s_own_words_are_passed_on() -> None:
         ("soon", None),
         ("nan", None),
         ("inf", None),
+        ("Mon, 01 Jan 99999999999999 00:00:00 GMT", None),
     ],
 )
 def test_retry_after(value: str | None, want: float | None) -> None:

@@ -49,7 +49,18 @@ def test_a_reply_is_kept_as_received() -> None:
     assert reply.tokens == Tokens(prompt=3, completion=4)
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None, "completion_tokens": 4}])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        [],
+        {"prompt_tokens": None, "completion_tokens": 4},
+        {"prompt_tokens": -1, "completion_tokens": 4},
+        {"prompt_tokens": 3, "completion_tokens": 10**30},
+        {"prompt_tokens": "3", "completion_tokens": 4},
+    ],
+)
 def test_usage_that_does_not_come_is_estimated_and_marked(usage: Any) -> None:
     reply = decode_reply(body({"content": "x" * 400}, usage=usage), request_bytes=400, model="m")
     assert reply.tokens.estimated
@@ -65,6 +76,10 @@ BROKEN = {
     "a call without a function": body({"tool_calls": [{"id": "x"}]}),
     "a call without a name": body({"tool_calls": [{"function": {"arguments": "{}"}}]}),
     "half a body": body({"content": "x"})[:-9],
+    "a message nested deeper than it could be stored and sent again": body({"content": "@"}).replace(
+        b'"@"', b"[" * 101 + b"]" * 101
+    ),
+    "nesting without end": body({"content": "@"}).replace(b'"@"', b"[" * 200_000),
 }
 
 

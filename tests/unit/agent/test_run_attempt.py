@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import pytest
 from agenttask.agent.loop import PARALLEL_CALLS
+from agenttask.agent.tools import OUTPUT_BYTES
 from agenttask.contract import Checkpoint, Exit, HttpTool, Outcome, Tool
 from agenttask.journal import restore
 from agenttask.log import Kind, Patience, read
@@ -364,6 +365,7 @@ SPECS = {
     "a tool of two kinds": Tool(
         name="echo", recovery="Idempotent", http=HttpTool(url="http://tool.test"), command=("true",)
     ),
+    "a command that no process can be given": Tool(name="echo", recovery="Idempotent", command=("true", "a\0b")),
 }
 
 
@@ -373,6 +375,25 @@ async def test_a_spec_the_runner_cannot_do_stalls_before_anything_is_written(att
     ending = await attempts.run(1)
     assert (ending.exit, ending.reason) == (Exit.STALLED, "SpecInvalid")
     assert attempts.objects == {}
+
+
+async def test_many_large_results_under_a_slow_store_do_not_outgrow_a_record(attempts: Attempts) -> None:
+    async def large(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=b"\xff" * OUTPUT_BYTES)
+
+    async def slow(_: Call) -> Fault:
+        for _turn in range(200):
+            await asyncio.sleep(0)
+        return Fault.NONE
+
+    async def answer(request: httpx.Request) -> httpx.Response | None:
+        if b'"tool"' not in request.content:
+            return None
+        return httpx.Response(200, json={"choices": [{"message": {"content": "so"}, "finish_reason": "stop"}]})
+
+    attempts.world = World(turns=2, width=40, before_tool=large, before_model=answer)
+    ending = await attempts.run(1, store=FaultyStore(MemoryStore(attempts.objects), before=slow))
+    assert (ending.exit, ending.message, ending.answer) == (Exit.FINAL, "answered after 2 steps", "so")
 
 
 async def test_told_to_stop_it_finishes_the_call_in_flight_and_the_next_attempt_repeats_none(

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 from agenttask.agent.state import State
-from agenttask.contract import RUNNER_FIELDS
+from agenttask.contract import RUNNER_FIELDS, encode_apply
 from agenttask.report import render
 from agenttask.status_api import Answer, KubernetesStatus
 
@@ -61,7 +61,7 @@ async def test_it_applies_the_whole_of_its_part_to_the_task(token_dir: Path) -> 
         "https://10.0.0.1:6443/apis/agenttask.dev/v1alpha1/namespaces/ns/agenttasks/task/status"
         "?fieldManager=agenttask-runner&force=true",
     )
-    assert request.headers["content-type"] == "application/apply-patch+yaml"
+    assert request.headers["content-type"] == "application/apply-patch+yaml; charset=utf-8"
     body = msgspec.json.decode(request.content)
     assert body["metadata"] == {"name": "task", "namespace": "ns"}
     assert set(body["status"]) <= set(RUNNER_FIELDS)
@@ -105,3 +105,10 @@ async def test_no_answer_is_unreachable_and_so_is_no_token(token_dir: Path) -> N
     (token_dir / "token").unlink()
     answer, _ = await Server(200).api(token_dir).apply(STATUS)
     assert answer is Answer.UNREACHABLE
+
+
+def test_an_apply_escapes_what_yaml_would_not_read_as_json_does_and_nothing_else() -> None:
+    awkward = 'a"\n\0\x7f\x85\x93\u2028\ufeff\uffff é 😀'
+    encoded = encode_apply({"a": awkward})
+    assert msgspec.json.decode(encoded) == {"a": awkward}
+    assert encoded == rb'{"a":"a\"\n\u0000\u007f\u0085\u0093\u2028\ufeff\uffff ' + 'é 😀"}'.encode()

@@ -156,6 +156,15 @@ ROWS: dict[str, tuple[Pod, Want]] = {
         pod(state=exited(1, message='{"event": "step", "attempt": 1}'), phase="Failed"),
         Want(Outcome.CRASHED, Reason.CRASHED, 'Exit code 1. {"event": "step", "attempt": 1}'),
     ),
+    "a message whose reason is none": (
+        pod(state=told(contract.Outcome.COMPLETED, reason="all done, friend"), phase="Succeeded"),
+        Want(Outcome.SILENT, Reason.NO_MESSAGE, "The container ended with exit code 0 and no message of a runner. "
+             + said(contract.Outcome.COMPLETED, reason="all done, friend")),
+    ),
+    "a message that knows of an attempt no pod could be named after": (
+        pod(state=told(contract.Outcome.FENCED, 77, newest_attempt=2**40), phase="Failed"),
+        Want(Outcome.CRASHED, Reason.CRASHED, "Exit code 77. " + said(contract.Outcome.FENCED, newest_attempt=2**40)),
+    ),
     "gone while running, and nothing says why": (
         pod(state=RUNNING), Want(Outcome.DISRUPTED, Reason.VANISHED, "Pod triage-1 is gone and nothing says why."),
     ),
