@@ -1,0 +1,120 @@
+"""A writer of fifty records, snapshots and retention among them, in a process that may be told to die of SIGKILL.
+
+A place is a call of the store: before it, after the store has done it but with the answer lost, or after its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from agenttask.clock import SystemClock
+from agenttask.log import Frozen, Holder, Kind, Log, Patience, Policy, Restored
+from agenttask.log.blob import LARGE_BYTES
+from agenttask.store.faults import Call, Fault, FaultyStore
+from agenttask.store.filesystem import FilesystemStore
+
+PREFIX: Final = "ns/task/uid"
+STEPS: Final = 48
+"""With two claims, fifty records."""
+POLICY: Final = Policy(snapshot_every=8, keep_last=2)
+
+
+class When(StrEnum):
+    """Where around a call a process dies."""
+
+    BEFORE = "before"
+    ANSWER_LOST = "done, its answer lost"
+    AFTER = "after"
+
+
+class Place(NamedTuple):
+    """The n-th call of the store, counted from 1."""
+
+    when: When
+    number: int
+
+
+def value_of(step: int) -> str:
+    """Every third step brings a large value; two of them share each, and each replaces the one before."""
+    return f"value {step // 6}".ljust(LARGE_BYTES + 1 if step % 3 == 0 else 10)
+
+
+def frozen(step: int) -> Frozen:
+    """The state after so many steps."""
+    return Frozen(small={"value": value_of(step)}, fixed={}, items=list(range(1, step + 1)))
+
+
+def steps_of(restored: Restored) -> list[int]:
+    """The steps a state holds, whose values are looked at too."""
+    base = restored.base
+    steps: list[int] = [] if base is None else list(base.items)
+    assert base is None or base.small["value"] == value_of(steps[-1] if steps else 0)
+    for record in restored.records:
+        for event in record.events:
+            assert event["value"] == value_of(event["step"])
+            steps.append(event["step"])
+    return steps
+
+
+class Writer:
+    """Restores, does the steps that are left, finishes. Each acknowledged step goes into `acknowledged`."""
+
+    def __init__(self, *, root: Path, attempt: int, acknowledged: Path, dies: Place | None) -> None:
+        self._root = root
+        self._attempt = attempt
+        self._acknowledged = acknowledged
+        self._dies = dies
+
+    def run(self) -> None:
+        """The process's whole life."""
+        asyncio.run(self._write())
+
+    def _store(self) -> FaultyStore:
+        dies = self._dies
+
+        def die() -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        async def before(call: Call) -> Fault:
+            if dies == (When.BEFORE, call.number):
+                die()
+            return Fault.NONE
+
+        async def after(call: Call) -> None:
+            if dies == (When.ANSWER_LOST, call.number):
+                die()
+            if dies == (When.AFTER, call.number):  # once the caller has had its answer and waits for something new
+                asyncio.get_running_loop().call_soon(die)
+
+        return FaultyStore(FilesystemStore(root=self._root), before=before, after=after)
+
+    async def _write(self) -> None:
+        opened = await Log.open(
+            store=self._store(),
+            prefix=PREFIX,
+            task="ns/task",
+            attempt=self._attempt,
+            holder=Holder(pod_uid=f"pod-{self._attempt}", process="p"),
+            recorded=None,
+            clock=SystemClock(),
+            patience=Patience(),
+            policy=POLICY,
+        )
+        if opened.log is not None:
+            await self._go_on(opened.log, len(steps_of(opened.restored)))
+
+    async def _go_on(self, log: Log, done: int) -> None:
+        with self._acknowledged.open("a") as file:
+            for step in range(done + 1, STEPS + 1):
+                if log.snapshot_due:
+                    await log.snapshot(frozen(step - 1))
+                kind = Kind.FINAL if step == STEPS else Kind.EVENTS
+                events = [{"step": step, "value": value_of(step)}]
+                await log.append(kind=kind, events=events, step=step, max_steps=STEPS)
+                file.write(f"{step}\n")
+                file.flush()

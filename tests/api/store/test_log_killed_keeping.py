@@ -1,0 +1,92 @@
+"""A writer of fifty records killed at every single call of its store, snapshots, blobs and retention included."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+from agenttask.clock import SystemClock
+from agenttask.log import Kind, Patience, read, survey
+from agenttask.store.filesystem import FilesystemStore
+
+from tests.api.store.killed_keeper import PREFIX, STEPS, Place, When, Writer, steps_of
+
+AT_ONCE = max(2, os.cpu_count() or 2)
+EVERY_CALL = 80
+"""An undisturbed run makes more calls than this."""
+
+
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    """Where writers come from."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.api.store.killed_keeper"])
+    return context
+
+
+def run(processes: ForkServerContext, writer: Writer) -> int:
+    """Let a writer live; its exit code."""
+    process = processes.Process(target=writer.run)
+    process.start()
+    process.join(timeout=60)
+    assert process.exitcode is not None, "the writer hangs"
+    return process.exitcode
+
+
+async def judge(root: Path, promised: list[int], *, finished: bool) -> None:
+    """Nothing acknowledged is lost, nothing is there twice, and all that is kept restores."""
+    store = FilesystemStore(root=root)
+    found = await read(store=store, prefix=PREFIX, clock=SystemClock(), patience=Patience())
+    assert (found.lost, found.damage) == (None, ())
+    steps = steps_of(found)
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(promised) <= len(steps) <= len(promised) + 1, "at most the record in flight is there besides"
+    seen = await survey(store=store, prefix=PREFIX, clock=SystemClock(), patience=Patience())
+    assert seen.problems == ()
+    if finished:
+        assert (steps[-1], found.tip and found.tip.kind) == (STEPS, Kind.FINAL)
+        assert len(seen.snapshots) <= 3, "retention has done its work"
+
+
+def killed_at(processes: ForkServerContext, root: Path, place: Place) -> bool:
+    """One life and its successor's; whether the first was killed."""
+    root.mkdir()
+    acknowledged, store = root / "acknowledged", root / "store"
+    acknowledged.touch()
+    store.mkdir()
+    code = run(processes, Writer(root=store, attempt=1, acknowledged=acknowledged, dies=place))
+    assert code in (0, -signal.SIGKILL)
+    if (store / PREFIX / "log").exists():
+        asyncio.run(judge(store, _lines(acknowledged), finished=code == 0))
+    again = root / "again"
+    again.touch()
+    assert run(processes, Writer(root=store, attempt=2, acknowledged=again, dies=None)) == 0
+    asyncio.run(judge(store, list(range(1, STEPS + 1)), finished=True))
+    written_twice = set(_lines(acknowledged)) & set(_lines(again))
+    assert not written_twice, "what was acknowledged is not done again"
+    return code != 0
+
+
+def _lines(file: Path) -> list[int]:
+    return [int(line) for line in file.read_text().split()]
+
+
+@pytest.mark.parametrize("when", When)
+def test_a_writer_killed_at_every_store_call_of_fifty_records_loses_nothing_acknowledged(
+    processes: ForkServerContext, tmp_path: Path, when: When
+) -> None:
+    number, killed = 0, True
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        while killed:
+            batch = range(number + 1, number + 1 + 4 * AT_ONCE)
+            number = batch[-1]
+            lives = [threads.submit(killed_at, processes, tmp_path / f"{each}", Place(when, each)) for each in batch]
+            ends = [life.result() for life in lives]
+            killed = all(ends)
+    assert number > EVERY_CALL
