@@ -1,0 +1,94 @@
+"""How an attempt says that it ended: exit code, outcome, reason, termination message."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+from agenttask.contract.wire import Wire
+
+
+class Exit(IntEnum):
+    """Exit codes of the runner."""
+
+    FINAL = 0
+    """The final record is durable and the last status write was accepted (or the task is gone)."""
+    UNAVAILABLE = 69
+    """The store gave no answer for 10 s before the claim was confirmed, or for 60 s after."""
+    INTERNAL = 70
+    """A defect of the runner: the only code of its own that counts as a failure."""
+    STOPPED = 75
+    """Stopped by SIGTERM; resume me."""
+    FENCED = 77
+    """A newer attempt, or another pod of this one, has claimed the log."""
+    STALLED = 78
+    """Someone is needed: the termination message says for what."""
+
+
+class Outcome(StrEnum):
+    """How a runner says its attempt ended."""
+
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    UNAVAILABLE = "Unavailable"
+    INTERNAL = "Internal"
+    STOPPED = "Stopped"
+    FENCED = "Fenced"
+    STALLED = "Stalled"
+
+
+class RunnerReason(StrEnum):
+    """Reasons a runner gives beside its outcome; each is a `status.reason` as it stands."""
+
+    COMPLETED = "Completed"
+    """The model gave its final answer."""
+    BUDGET_EXHAUSTED = "BudgetExhausted"
+    """`budget.steps` were used before a final answer."""
+    MODEL_REFUSED = "ModelRefused"
+    """The endpoint calls the request itself bad; sending it again cannot help."""
+    MODEL_DENIED = "ModelDenied"
+    """The model's endpoint refused the key, or the key's right to this model."""
+    MODEL_NOT_FOUND = "ModelNotFound"
+    """The endpoint does not know the model, or nothing is served under the base URL."""
+    MODEL_QUOTA_EXHAUSTED = "ModelQuotaExhausted"
+    """The account's quota or spend limit is used up."""
+    MODEL_UNAVAILABLE = "ModelUnavailable"
+    """The endpoint stayed unreachable, overloaded or rate-limited through every retry."""
+    STORE_UNAVAILABLE = "StoreUnavailable"
+    """The checkpoint store did not answer."""
+    STORE_NOT_FOUND = "StoreNotFound"
+    """The bucket does not exist."""
+    STORE_DENIED = "StoreDenied"
+    """The store refused the credentials."""
+    STORE_FULL = "StoreFull"
+    """The checkpoint store has no space left, or a quota is used up."""
+    STORE_MISCONFIGURED = "StoreMisconfigured"
+    """The store cannot hold a checkpoint log: put-if-absent is not honoured, for one."""
+    CHECKPOINT_LOST = "CheckpointLost"
+    """The recorded checkpoint is above every record in the store, or the log is empty."""
+    CHECKPOINT_CORRUPT = "CheckpointCorrupt"
+    """A record that is needed does not verify."""
+    FORMAT_TOO_NEW = "FormatTooNew"
+    """The log was written in a format this runner cannot read."""
+    SPEC_INVALID = "SpecInvalid"
+    """The assignment says something this runner cannot do."""
+    STOPPED = "Stopped"
+    """SIGTERM came; the work is in the store."""
+    FENCED = "Fenced"
+    """A newer claim was met in the log."""
+    INTERNAL_ERROR = "InternalError"
+    """A defect; the message and the last log lines say where."""
+
+
+class Termination(Wire, frozen=True):
+    """The termination message: JSON of at most `MAX_TERMINATION_BYTES`."""
+
+    contract: int
+    outcome: Outcome
+    reason: str
+    message: str
+    attempt: int
+    newest_attempt: int | None = None
+    """The newest attempt whose claim the log holds, where that is known."""
+    seq: int | None = None
+    key: str | None = None
+    digest: str | None = None

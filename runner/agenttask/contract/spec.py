@@ -1,0 +1,198 @@
+"""What a task asks for, and what one attempt at it is told."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from agenttask.contract.wire import Wire
+
+
+class SecretKeyRef(Wire, frozen=True):
+    """One key of a Secret in the task's namespace."""
+
+    name: str
+    key: str = "api-key"
+
+
+class SecretRef(Wire, frozen=True):
+    """A Secret in the task's namespace."""
+
+    name: str
+
+
+class Model(Wire, frozen=True):
+    """An OpenAI-compatible chat-completions endpoint. Taken whole or not at all: a key goes only where it belongs."""
+
+    base_url: str = msgspec.field(name="baseURL")
+    name: str
+    api_key_secret_ref: SecretKeyRef | None = None
+
+
+class HttpTool(Wire, frozen=True):
+    """A tool that is one HTTP request: arguments as JSON body, or as query for GET, HEAD and DELETE."""
+
+    url: str
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+
+
+class Tool(Wire, frozen=True):
+    """A tool the model may call; exactly one of `http` and `command` is set."""
+
+    name: str
+    recovery: Literal["Idempotent"]
+    description: str = ""
+    parameters: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "object", "properties": {}})
+    http: HttpTool | None = None
+    command: tuple[str, ...] | None = None
+    timeout_seconds: int = 60
+
+
+class Agent(Wire, frozen=True):
+    """What the built-in agent is: nothing in here is about one task."""
+
+    system_prompt: str | None = None
+    model: Model | None = None
+    tools: tuple[Tool, ...] = ()
+
+
+class ConfigMapKeyRef(Wire, frozen=True):
+    """One key of a ConfigMap in the task's namespace."""
+
+    name: str
+    key: str = "ca.crt"
+
+
+class Encryption(Wire, frozen=True):
+    """Encryption at rest by the S3 server: with its own key, or with one of its key service (None: the default one)."""
+
+    type: Literal["SSE-S3", "SSE-KMS"]
+    kms_key_id: str | None = msgspec.field(name="kmsKeyID", default=None)
+
+
+class Durability(Wire, frozen=True):
+    """What a Redis write waits for before it counts."""
+
+    aof: bool = True
+    """That the primary (and `replicas`) have it in their append-only file, on disk."""
+    replicas: int = 0
+    """That so many replicas have it."""
+
+
+class S3(Wire, frozen=True):
+    """A place in an S3 bucket. Without a credentials Secret the default AWS chain applies."""
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+    addressing: Literal["Path", "Virtual"] | None = None
+    encryption: Encryption | None = None
+    ca_config_map_ref: ConfigMapKeyRef | None = None
+    credentials_secret_ref: SecretRef | None = None
+
+
+class Redis(Wire, frozen=True):
+    """A place on a Redis server with one primary: one hash per task."""
+
+    url: str
+    """`redis://host:6379/0` or `rediss://…`; never with a password in it."""
+    prefix: str = ""
+    ttl_seconds: int = 604800
+    """How long a log is kept after its final record; an unfinished one never expires."""
+    durability: Durability = Durability()
+    ca_config_map_ref: ConfigMapKeyRef | None = None
+    credentials_secret_ref: SecretRef | None = None
+
+
+class Filesystem(Wire, frozen=True):
+    """A folder on a volume with hard links."""
+
+    claim_name: str
+    """PersistentVolumeClaim in the task's namespace."""
+    path: str = ""
+    """Folder inside the volume."""
+
+
+class Checkpoint(Wire, frozen=True):
+    """Where the checkpoint log goes (at most one place), and how it is kept."""
+
+    s3: S3 | None = None
+    redis: Redis | None = None
+    filesystem: Filesystem | None = None
+    verify: Literal["Checksum", "ReadBack"] = "Checksum"
+    """Whether the store's own checksums are enough, or each write is read back and compared."""
+    every_steps: int = 1
+    """1: every event is durable before the next thing happens. More: a kill repeats up to that many steps."""
+    keep_last: int = 3
+    """How many verified snapshots are kept; records older than the oldest of them go."""
+    on_corruption: Literal["Rewind", "Stall"] = "Rewind"
+    """What to do when a record that is needed cannot be read."""
+
+
+class Budget(Wire, frozen=True):
+    """What the task may use. `steps` counts model replies."""
+
+    steps: int = 50
+
+
+class Retry(Wire, frozen=True):
+    """How application failures are retried. Disruptions never count."""
+
+    max_failures: int = 3
+    max_backoff_seconds: int = 300
+
+
+class TaskSpec(Wire, frozen=True):
+    """`spec` of an AgentTask. `pod` is merged into the runner pod by the operator and means nothing to a runner."""
+
+    prompt: str
+    agent: Agent = Agent()
+    checkpoint: Checkpoint = Checkpoint()
+    budget: Budget = Budget()
+    retry: Retry = Retry()
+    suspend: bool = False
+    cancel: bool = False
+    pod: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
+
+
+class Location(Wire, frozen=True):
+    """`status.location`: where the log lies and how its store is spoken to, resolved before attempt 1.
+
+    The place is immutable from then on; the rest follows `spec.checkpoint` as long as that names the place itself.
+    """
+
+    type: Literal["s3", "redis", "filesystem"]
+    bucket: str | None = None
+    prefix: str = ""
+    endpoint: str | None = None
+    """Address of the S3 server, or URL of the Redis server."""
+    region: str | None = None
+    addressing: Literal["Path", "Virtual"] | None = None
+    encryption: Encryption | None = None
+    ttl_seconds: int | None = None
+    durability: Durability | None = None
+    claim_name: str | None = None
+    """Of a filesystem store in a cluster: the volume, mounted at `STORE_DIR`."""
+    path: str | None = None
+    """Folder of a filesystem store: inside the volume, or on this machine in a local run."""
+    ca_config_map: ConfigMapKeyRef | None = None
+    credentials_secret: str | None = None
+    """Name of the Secret written beside the place, so that a changed default never sends a key elsewhere."""
+
+
+class Assignment(Wire, frozen=True):
+    """What one attempt is told: everything the runner needs but its secrets and its pod's identity."""
+
+    contract: int
+    namespace: str
+    name: str
+    uid: str
+    attempt: int
+    location: Location
+    spec: TaskSpec
+    """With the model resolved: `spec.agent.model` is set."""
+    recorded_key: str | None = None
+    """`status.checkpoint.key` when the attempt was raised: a lower bound for what the log must hold."""
+    recorded_seq: int | None = None
