@@ -12,7 +12,18 @@ from typing import Any, Protocol
 
 import msgspec
 
-from agenttask.agent.events import Charge, Claimed, Ended, Event, Replied, ToolReturned, decode, encode
+from agenttask.agent.accounts import charge_for
+from agenttask.agent.events import (
+    Charge,
+    Claimed,
+    Ended,
+    Event,
+    ModelSwitched,
+    Replied,
+    ToolReturned,
+    decode,
+    encode,
+)
 from agenttask.agent.frozen import freeze, thaw
 from agenttask.agent.reducer import fold, reduce
 from agenttask.agent.state import State
@@ -49,13 +60,7 @@ def frozen(state: State) -> Frozen:
 def charge(left: Left) -> dict[str, Any]:
     """What the replies in abandoned records cost."""
     replies = [event for record in left.records for event in _known(record) if isinstance(event, Replied)]
-    cost = Charge(
-        model_calls=len(replies),
-        tool_calls=sum(len(reply.message.get("tool_calls") or ()) for reply in replies),
-        prompt_tokens=sum(reply.tokens.prompt for reply in replies),
-        completion_tokens=sum(reply.tokens.completion for reply in replies),
-    )
-    plain: dict[str, Any] = msgspec.to_builtins(cost)
+    plain: dict[str, Any] = msgspec.to_builtins(charge_for(replies))
     return plain
 
 
@@ -165,7 +170,7 @@ class Journal:
             events=[encode(event) for event in events],
             step=self._durable.step + len(replies),
             max_steps=self._max_steps,
-            retry=sum(len(reply.failed) for reply in replies),
+            retry=sum(len(event.failed) for event in events if isinstance(event, Replied | ModelSwitched)),
         )
         for waiting in batch:
             self._durable = reduce(self._durable, waiting.event, seq=ref.seq)

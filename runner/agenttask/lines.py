@@ -6,7 +6,17 @@ from typing import Any, Protocol, TextIO
 
 import msgspec
 
-from agenttask.agent.events import Claimed, Ended, Event, Reconfigured, Replied, Started, Stopped, ToolReturned
+from agenttask.agent.events import (
+    Claimed,
+    Ended,
+    Event,
+    ModelSwitched,
+    Reconfigured,
+    Replied,
+    Started,
+    Stopped,
+    ToolReturned,
+)
 from agenttask.agent.state import State
 from agenttask.clock import Clock
 from agenttask.log import RecordRef
@@ -70,13 +80,22 @@ def describe(event: Event) -> tuple[str, dict[str, Any]]:
                 "calls": [call["function"]["name"] for call in event.message.get("tool_calls") or ()],
                 "promptTokens": event.tokens.prompt,
                 "completionTokens": event.tokens.completion,
+                "costUSD": None if event.cost_usd is None else str(event.cost_usd),
                 "failedTries": len(event.failed),
             }
         case ToolReturned():
             size = len(event.text.encode())
             return "tool", {"call": event.call, "tool": event.tool, "ok": event.ok, "ms": event.ms, "bytes": size}
+        case ModelSwitched() | Ended() | Stopped() | Claimed():
+            return _describe_rare(event)
         case Started() | Reconfigured():
             return type(event).__name__.lower(), {"tools": len(event.tools)}
+
+
+def _describe_rare(event: ModelSwitched | Ended | Stopped | Claimed) -> tuple[str, dict[str, Any]]:
+    match event:
+        case ModelSwitched():
+            return "model-switched", {"model": event.model, "why": event.why, "failedTries": len(event.failed)}
         case Ended():
             return "ended", {"outcome": event.outcome, "reason": event.reason}
         case Stopped():

@@ -11,7 +11,7 @@ from typing import Final
 
 from agenttask.agent.stop import Stop
 from agenttask.clock import SystemClock
-from agenttask.contract import ENV_GRACE_SECONDS, ENV_MODEL_API_KEY
+from agenttask.contract import ENV_GRACE_SECONDS
 from agenttask.lines import Lines
 from agenttask.log import Holder
 from agenttask.run import Surroundings
@@ -37,7 +37,6 @@ def surroundings(*, store: Store, pod_uid: str, clock: SystemClock, lines: Lines
         stop=stop,
         lines=lines,
         status=status,
-        api_key=os.environ.get(ENV_MODEL_API_KEY),
         environment=os.environ,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Final
 
 from agenttask.agent.events import Event
@@ -19,6 +20,7 @@ from agenttask.contract import (
     AttemptUsage,
     CheckpointStatus,
     DamageStatus,
+    LostUsage,
     ProgressStatus,
     ResultStatus,
     RunnerStatus,
@@ -61,27 +63,56 @@ def render(
             damage=damage,
         ),
         progress=ProgressStatus(
-            step=state.step, max_steps=max_steps, display=f"{state.step}/{max_steps}", message=_doing(state)
+            step=state.step,
+            max_steps=max_steps,
+            display=f"{state.step}/{max_steps}",
+            message=_doing(state),
+            model=state.model or None,
         ),
-        usage=UsageStatus(
-            model_calls=state.step + state.abandoned_model_calls,
-            repeated_model_calls=state.repeated_model_calls,
-            tool_calls=state.tool_calls,
-            prompt_tokens=state.prompt_tokens,
-            completion_tokens=state.completion_tokens,
-            attempts=tuple(
-                AttemptUsage(
-                    attempt=tally.attempt,
-                    model_calls=tally.model_calls,
-                    repeated_model_calls=tally.repeated_model_calls,
-                )
-                for tally in state.attempts
-            ),
-        ),
+        usage=_usage(state),
         result=None
         if state.ended is None
         else ResultStatus(answer=cut_text(state.ended.answer, limit=ANSWER_BYTES), key=head.key),
     )
+
+
+def _usage(state: State) -> UsageStatus:
+    calls = state.step + state.abandoned_model_calls
+    priced = state.unpriced_calls < calls
+    lost = None
+    if state.lost_prompt_tokens or state.lost_completion_tokens:
+        lost = LostUsage(
+            prompt_tokens=state.lost_prompt_tokens,
+            completion_tokens=state.lost_completion_tokens,
+            cost_usd=dollars(state.lost_cost_usd) if priced else None,
+        )
+    return UsageStatus(
+        model_calls=calls,
+        repeated_model_calls=state.repeated_model_calls,
+        failed_model_calls=state.failed_calls,
+        tool_calls=state.tool_calls,
+        prompt_tokens=state.prompt_tokens,
+        cached_tokens=state.cached_tokens,
+        completion_tokens=state.completion_tokens,
+        reasoning_tokens=state.reasoning_tokens,
+        total_tokens=state.prompt_tokens + state.completion_tokens,
+        attempts=tuple(
+            AttemptUsage(
+                attempt=tally.attempt,
+                model_calls=tally.model_calls,
+                repeated_model_calls=tally.repeated_model_calls,
+            )
+            for tally in state.attempts
+        ),
+        cost_usd=dollars(state.cost_usd) if priced else None,
+        unpriced_model_calls=state.unpriced_calls,
+        lost=lost,
+    )
+
+
+def dollars(amount: Decimal) -> str:
+    """For a column: four digits after the point, which is a hundredth of a cent."""
+    return f"{amount:.4f}"
 
 
 def damage_of(claim: Record | None) -> DamageStatus | None:

@@ -29,9 +29,10 @@ from agenttask.errors import AgentTaskError, SpecInvalid
 from agenttask.journal import Journal, charge, restore
 from agenttask.lines import Lines, LineWitness
 from agenttask.log import Holder, Log, OnCorruption, Opened, Patience, Policy, Recorded, RecordRef
+from agenttask.model.chain import links_of
 from agenttask.model.client import ModelClient
 from agenttask.model.failures import Failure, ModelError
-from agenttask.model.wire import tool_schema
+from agenttask.model.wire import RESERVED, tool_schema
 from agenttask.report import Reporter, damage_of
 from agenttask.status_api import StatusApi
 from agenttask.store import Store
@@ -50,9 +51,8 @@ class Surroundings:
     stop: Stop
     lines: Lines
     status: StatusApi
-    api_key: str | None
     environment: Mapping[str, str]
-    """The runner's own, of which command tools see an allow-list."""
+    """The runner's own, with the models' keys; command tools see an allow-list of it."""
     transport: httpx.AsyncBaseTransport | None = None
     """What model and HTTP tools are reached through; None: the network."""
 
@@ -160,7 +160,8 @@ class _Attempt:
                 ended = await loop.run()
         except (StopRequested, ModelError, SpecInvalid) as error:
             calling = isinstance(error, StopRequested) and error.calling
-            await journal.commit(Stopped(reason=of_error(error).reason, calling=calling))
+            tried = error.failed if isinstance(error, ModelError) else ()
+            await journal.commit(Stopped(reason=of_error(error).reason, calling=calling, failed=tried))
             await reporter.flush()
             raise
         await reporter.finish(sleep=stop.sleep)
@@ -181,9 +182,8 @@ class _Attempt:
     async def _loop(self, *, model: Model, journal: Journal) -> AsyncIterator[Loop]:
         around = self._around
         client = ModelClient(
-            base_url=model.base_url,
-            model=model.name,
-            api_key=around.api_key,
+            model=model,
+            secrets=around.environment,
             clock=around.clock,
             random=around.random,
             sleep=around.stop.sleep,
@@ -212,8 +212,8 @@ class _Attempt:
             event = "rewound" if damage.lost_records else "damage"
             self._around.lines.say(event, message=damage.message, lostRecords=damage.lost_records)
 
-    def _say_retry(self, failure: Failure, wait_seconds: float) -> None:
-        self._around.lines.say("retry", message=failure.message, waitSeconds=round(wait_seconds, 1))
+    def _say_retry(self, model: str, failure: Failure, wait_seconds: float) -> None:
+        self._around.lines.say("retry", model=model, message=failure.message, waitSeconds=round(wait_seconds, 1))
 
 
 def check(assignment: Assignment) -> Model:
@@ -225,6 +225,7 @@ def check(assignment: Assignment) -> Model:
     agent = assignment.spec.agent
     if agent.model is None:
         raise SpecInvalid("no model: set spec.agent.model, or a default for all tasks")
+    check_options(agent.model)
     names = [tool.name for tool in agent.tools]
     for tool in agent.tools:
         if (tool.http is None) == (not tool.command):
@@ -234,6 +235,13 @@ def check(assignment: Assignment) -> Model:
         if names.count(tool.name) > 1:
             raise SpecInvalid(f"tool {tool.name} is there twice")
     return agent.model
+
+
+def check_options(model: Model) -> None:
+    """Raises `SpecInvalid` for options that would say something other than the task does."""
+    for link in links_of(model):
+        if taken := sorted(RESERVED & link.options.keys()):
+            raise SpecInvalid(f"model {link.name}: the options {', '.join(taken)} are not for the task to set")
 
 
 def refuse_other_prompt(*, state: State, prompt: str) -> None:

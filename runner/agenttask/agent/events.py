@@ -7,6 +7,7 @@ an attempt, so that a fold sees where one attempt ends and the next begins.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, ClassVar, TypeAlias
 
 import msgspec
@@ -24,7 +25,22 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 
     prompt: int
     completion: int
+    cached: int = 0
+    """Of `prompt`: what the endpoint had seen before, and charges less for."""
+    reasoning: int = 0
+    """Of `completion`: what the model thought without saying it."""
     estimated: bool = False
+
+
+class Try(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A try at a model call that failed."""
+
+    model: str
+    message: str
+    ms: int
+    timed_out: bool = False
+    tokens: Tokens | None = None
+    """What it probably cost all the same, where a reply had begun; estimated."""
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -33,7 +49,11 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     model_calls: int = 0
     tool_calls: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    unpriced_calls: int = 0
 
 
 class Claimed(_Event, frozen=True, tag="claimed"):
@@ -67,12 +87,30 @@ class Replied(_Event, frozen=True, tag="replied"):
     tokens: Tokens
     model: str
     """The model's name as the endpoint reports it, else as it was asked for."""
+    asked: str
+    """Its name as it was asked for."""
     ms: int
     """Time from the request that succeeded to its whole reply, in milliseconds."""
-    failed: tuple[str, ...] = ()
-    """One sentence for each try that failed before this reply came."""
+    first_ms: int
+    """Time from that request to the first token."""
+    cost_usd: Decimal | None = None
+    """None: it has no price anybody knows."""
+    failed: tuple[Try, ...] = ()
+    """What was tried before this reply came."""
 
-    passing: ClassVar[frozenset[str]] = frozenset({"ms", "failed"})
+    passing: ClassVar[frozenset[str]] = frozenset({"ms", "firstMs", "failed"})
+
+
+class ModelSwitched(_Event, frozen=True, tag="modelSwitched"):
+    """From here on another model of the task's chain is asked."""
+
+    link: int
+    """Its place in the chain; 0 is the first."""
+    model: str
+    why: str
+    failed: tuple[Try, ...] = ()
+
+    passing: ClassVar[frozenset[str]] = frozenset({"type", "link", "model", "why", "failed"})
 
 
 class ToolReturned(_Event, frozen=True, tag="toolReturned"):
@@ -94,8 +132,10 @@ class Stopped(_Event, frozen=True, tag="stopped"):
 
     reason: str
     calling: bool = False
+    failed: tuple[Try, ...] = ()
+    """What was tried before the models were given up for now."""
 
-    passing: ClassVar[frozenset[str]] = frozenset({"type", "reason", "calling"})
+    passing: ClassVar[frozenset[str]] = frozenset({"type", "reason", "calling", "failed"})
 
 
 class Ended(_Event, frozen=True, tag="ended"):
@@ -107,7 +147,7 @@ class Ended(_Event, frozen=True, tag="ended"):
     answer: str = ""
 
 
-Event: TypeAlias = Claimed | Started | Reconfigured | Replied | ToolReturned | Stopped | Ended
+Event: TypeAlias = Claimed | Started | Reconfigured | Replied | ModelSwitched | ToolReturned | Stopped | Ended
 
 
 VOLATILE = "volatile"

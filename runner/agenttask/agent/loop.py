@@ -8,19 +8,21 @@ A kill at any point repeats at most the call in flight, since everything before 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Protocol
 
-from agenttask.agent.events import Ended, Event, Replied, ToolReturned
+from agenttask.agent.events import Ended, Event, ModelSwitched, Replied, ToolReturned
 from agenttask.agent.state import Call, State
 from agenttask.agent.stop import Stop, StopRequested
 from agenttask.agent.tools import Tools
 from agenttask.agent.turn import Finish, RunCalls, failed, next_action
 from agenttask.clock import Clock
 from agenttask.contract import Budget, RunnerReason
-from agenttask.model.client import Answered
+from agenttask.model.client import Ask, Outcome, Switched
 from agenttask.model.failures import ModelError
 
 PARALLEL_CALLS = 8
+ENDS = frozenset({RunnerReason.MODEL_REFUSED, RunnerReason.CONTEXT_TOO_LONG})
+"""What ends a task for good, since sending the same conversation again cannot help."""
 
 
 class Steps(Protocol):
@@ -36,8 +38,8 @@ class Steps(Protocol):
 class Model(Protocol):
     """Someone who answers a conversation."""
 
-    async def call(self, *, messages: list[dict[str, Any]], tools: tuple[dict[str, Any], ...]) -> Answered:
-        """One reply; `ModelError` if there is none to be had."""
+    async def call(self, ask: Ask) -> Outcome:
+        """One reply, or another model to ask; `ModelError` if there is neither."""
         ...
 
 
@@ -71,24 +73,26 @@ class Loop:
                 await self._steps.commit(await self._call_model())
         return self._steps.state.ended
 
-    async def _call_model(self) -> Replied | Ended:
-        state = self._steps.state
+    async def _call_model(self) -> Replied | ModelSwitched | Ended:
         try:
-            answered = await self._stop.bound(
-                self._model.call(messages=state.messages, tools=state.tools), calling=True
-            )
+            outcome = await self._stop.bound(self._model.call(_ask(self._steps.state)), calling=True)
         except ModelError as error:
-            if error.reason is RunnerReason.MODEL_REFUSED:
+            if error.reason in ENDS:
                 return failed(error.reason, str(error))
             raise
-        reply = answered.reply
+        if isinstance(outcome, Switched):
+            return ModelSwitched(link=outcome.link, model=outcome.model, why=outcome.why, failed=outcome.failed)
+        reply = outcome.reply
         return Replied(
             message=reply.message,
             finish_reason=reply.finish_reason,
             tokens=reply.tokens,
             model=reply.model,
-            ms=answered.ms,
-            failed=answered.failed,
+            asked=outcome.asked,
+            cost_usd=outcome.cost_usd,
+            ms=outcome.ms,
+            first_ms=outcome.first_ms,
+            failed=outcome.failed,
         )
 
     async def _run_calls(self, calls: tuple[Call, ...]) -> None:
@@ -111,6 +115,18 @@ class Loop:
             ms = round((self._clock.monotonic() - begun) * 1000)
             # In its place still: so many results as there are places fit into one record, and no more may wait for it.
             await self._steps.commit(ToolReturned(call=call.id, tool=call.tool, text=result.text, ok=result.ok, ms=ms))
+
+
+def _ask(state: State) -> Ask:
+    return Ask(
+        messages=state.messages,
+        tools=state.tools,
+        link=state.link,
+        model=state.model,
+        replies=state.replies,
+        author=state.author,
+        latencies_ms=state.latencies,
+    )
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

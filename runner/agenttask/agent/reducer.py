@@ -17,18 +17,20 @@ from typing import Any
 
 import msgspec
 
+from agenttask.agent import accounts
 from agenttask.agent.events import (
     Charge,
     Claimed,
     Ended,
     Event,
+    ModelSwitched,
     Reconfigured,
     Replied,
     Started,
     Stopped,
     ToolReturned,
 )
-from agenttask.agent.state import KEPT_ATTEMPTS, AttemptTally, Call, State
+from agenttask.agent.state import AUTHOR, KEPT_ATTEMPTS, AttemptTally, Call, State
 
 CUT_REASONS = {
     "length": "Your last reply was cut off at the length limit; none of its tool calls was run. Reply again, shorter.",
@@ -75,8 +77,8 @@ def _apply(state: State, event: Event, seq: int) -> State:
             return _tool_returned(state, event)
         case Ended():
             return msgspec.structs.replace(state, ended=event)
-        case Stopped():
-            return state
+        case ModelSwitched() | Stopped():
+            return accounts.apply(state, event)
 
 
 def _configured(state: State, event: Started | Reconfigured) -> State:
@@ -95,31 +97,20 @@ def _claimed(state: State, event: Claimed) -> State:
     if attempts and attempts[-1].attempt == event.attempt:
         tally, attempts = attempts[-1], attempts[:-1]
     tally = msgspec.structs.replace(tally, repeated_model_calls=tally.repeated_model_calls + lost)
-    charge = event.charge or Charge()
-    estimated = estimate_tokens(state.messages) if lost else 0
     return msgspec.structs.replace(
-        state,
+        accounts.charged(state, event.charge or Charge()),
         attempts=(*attempts, tally)[-KEPT_ATTEMPTS:],
         repeated_model_calls=state.repeated_model_calls + lost,
-        abandoned_model_calls=state.abandoned_model_calls + charge.model_calls,
-        tool_calls=state.tool_calls + charge.tool_calls,
-        prompt_tokens=state.prompt_tokens + charge.prompt_tokens + estimated,
-        completion_tokens=state.completion_tokens + charge.completion_tokens,
+        lost_prompt_tokens=state.lost_prompt_tokens + (estimate_tokens(state.messages) if lost else 0),
     )
 
 
 def _replied(state: State, event: Replied, seq: int) -> State:
-    tally = state.attempts[-1] if state.attempts else AttemptTally(attempt=0)
-    counted = msgspec.structs.replace(
-        state,
-        step=state.step + 1,
-        prompt_tokens=state.prompt_tokens + event.tokens.prompt,
-        completion_tokens=state.completion_tokens + event.tokens.completion,
-        attempts=(*state.attempts[:-1], msgspec.structs.replace(tally, model_calls=tally.model_calls + 1)),
-        last_finish=event.finish_reason,
-    )
+    counted = msgspec.structs.replace(accounts.replied(state, event), last_finish=event.finish_reason)
     message = {key: value for key, value in event.message.items() if value is not None or key == "content"}
     message["role"] = "assistant"
+    if event.asked != counted.author:
+        message[AUTHOR] = event.asked
     if event.finish_reason in CUT_REASONS:
         return _ask_again(counted, message, CUT_REASONS[event.finish_reason])
     if message.get("tool_calls"):

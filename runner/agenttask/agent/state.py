@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -10,6 +11,10 @@ from agenttask.agent.events import Ended
 
 KEPT_ATTEMPTS = 10
 """How many attempts the state counts one by one; older ones live on in the totals."""
+KEPT_LATENCIES = 100
+"""How many latencies of each model the state keeps."""
+AUTHOR = "agenttask.author"
+"""Key in a message of the conversation: the model that wrote it, where that is not `State.author`. Never sent."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +69,30 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Model calls whose reply was lost with its attempt."""
     abandoned_model_calls: int = 0
     """Model calls whose replies a rewind has left behind."""
+    failed_calls: int = 0
+    """Tries at a model call that gave no reply."""
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    """Of all calls that have a price."""
+    unpriced_calls: int = 0
+    lost_prompt_tokens: int = 0
+    """Estimated, like the next: of calls whose reply never came, though it was probably paid for."""
+    lost_completion_tokens: int = 0
+
+    author: str = ""
+    """The model of all replies that name no other."""
+    link: int = 0
+    """Place in the chain of the model in use."""
+    model: str = ""
+    """Its name; empty before the first reply."""
+    replies: int = 0
+    """How many came from it since it is in use."""
+    latencies: dict[str, tuple[int, ...]] = {}
+    """The newest `KEPT_LATENCIES` of each model: milliseconds to the first token, or to the deadline it ran into."""
+
     attempts: tuple[AttemptTally, ...] = ()
     """The newest `KEPT_ATTEMPTS`, oldest first."""
 
@@ -82,6 +109,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     def awaits_model(self) -> bool:
         """Whether the next thing this run needs is a model call."""
         return self.started and not self.calls and self.answer is None and self.ended is None
+
+    @property
+    def lost_cost_usd(self) -> Decimal:
+        """What the lost calls cost if their tokens cost what the others did on average."""
+        paid = self.prompt_tokens + self.completion_tokens
+        return self.cost_usd * (self.lost_prompt_tokens + self.lost_completion_tokens) / paid if paid else Decimal(0)
 
     @property
     def messages(self) -> list[dict[str, Any]]:

@@ -39,7 +39,6 @@ ENV_POD_NAME: Final = "AGENTTASK_POD_NAME"
 ENV_NODE_NAME: Final = "AGENTTASK_NODE_NAME"
 ENV_GRACE_SECONDS: Final = "AGENTTASK_GRACE_SECONDS"
 """The pod's termination grace, in seconds: how long SIGTERM leaves for the step in flight."""
-ENV_MODEL_API_KEY: Final = "AGENTTASK_MODEL_API_KEY"
 S3_SECRET_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 """Keys a credentials Secret must have; each becomes the environment variable of the same name."""
 S3_OPTIONAL_SECRET_KEYS: Final = ("AWS_SESSION_TOKEN",)

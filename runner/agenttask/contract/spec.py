@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
@@ -22,12 +23,54 @@ class SecretRef(Wire, frozen=True):
     name: str
 
 
+class ConfigMapKeyRef(Wire, frozen=True):
+    """One key of a ConfigMap in the task's namespace."""
+
+    name: str
+    key: str = "ca.crt"
+
+
+class Price(Wire, frozen=True):
+    """US dollars for a million tokens."""
+
+    input: Decimal
+    output: Decimal
+    cached_input: Decimal | None = None
+    """For input the endpoint had seen before; None: as for any other."""
+
+
+class Fallback(Wire, frozen=True):
+    """Another model, for when those before it do not answer.
+
+    It stands at its own endpoint or, without a `base_url`, at the main one with all that belongs there.
+    """
+
+    name: str
+    base_url: str | None = msgspec.field(name="baseURL", default=None)
+    api_key_secret_ref: SecretKeyRef | None = None
+    ca_config_map_ref: ConfigMapKeyRef | None = None
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+    price: Price | None = None
+
+
 class Model(Wire, frozen=True):
     """An OpenAI-compatible chat-completions endpoint. Taken whole or not at all: a key goes only where it belongs."""
 
     base_url: str = msgspec.field(name="baseURL")
     name: str
     api_key_secret_ref: SecretKeyRef | None = None
+    ca_config_map_ref: ConfigMapKeyRef | None = None
+    """The certificates that vouch for the endpoint, instead of the image's."""
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    """Sent with each request to this endpoint, beside what the protocol needs."""
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Further fields of each request, as the endpoint knows them."""
+    price: Price | None = None
+    """None: as in the public price list."""
+    max_retries: int = 3
+    """How often a model is asked again before the next one is, or the attempt ends."""
+    fallbacks: tuple[Fallback, ...] = ()
 
 
 class HttpTool(Wire, frozen=True):
@@ -55,13 +98,6 @@ class Agent(Wire, frozen=True):
     system_prompt: str | None = None
     model: Model | None = None
     tools: tuple[Tool, ...] = ()
-
-
-class ConfigMapKeyRef(Wire, frozen=True):
-    """One key of a ConfigMap in the task's namespace."""
-
-    name: str
-    key: str = "ca.crt"
 
 
 class Encryption(Wire, frozen=True):

@@ -41,6 +41,8 @@ class ProgressStatus(Wire, frozen=True):
     max_steps: int
     display: str
     message: str
+    model: str | None = None
+    """The model in use; None before the first reply."""
 
 
 class AttemptUsage(Wire, frozen=True):
@@ -51,15 +53,34 @@ class AttemptUsage(Wire, frozen=True):
     repeated_model_calls: int
 
 
+class LostUsage(Wire, frozen=True):
+    """What calls cost whose reply never came, though they were probably paid for; estimated."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: str | None = msgspec.field(name="costUSD", default=None)
+
+
 class UsageStatus(Wire, frozen=True):
     """`status.usage`: totals over the whole task, and the last 10 attempts one by one."""
 
     model_calls: int
     repeated_model_calls: int
+    failed_model_calls: int
+    """Tries that gave no reply."""
     tool_calls: int
     prompt_tokens: int
+    cached_tokens: int
+    """Of `prompt_tokens`."""
     completion_tokens: int
+    reasoning_tokens: int
+    """Of `completion_tokens`."""
+    total_tokens: int
     attempts: tuple[AttemptUsage, ...]
+    cost_usd: str | None = msgspec.field(name="costUSD", default=None)
+    """Of all calls that have a price; None if none has."""
+    unpriced_model_calls: int = 0
+    lost: LostUsage | None = None
 
 
 class ResultStatus(Wire, frozen=True):

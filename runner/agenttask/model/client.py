@@ -1,33 +1,47 @@
 """Sends one conversation, waits, tries again where that can help, and gives the whole reply or says why there is none.
 
-Nothing here is durable: a reply counts once the caller has appended it.
+Nothing here is durable: a reply, or the switch to another model, counts once the caller has appended it.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import Any, Final, Protocol, TypeAlias
 
 import httpx
 
+from agenttask.agent.events import Try
 from agenttask.clock import Clock
-from agenttask.contract import RunnerReason
-from agenttask.model.failures import BadReplyError, Failure, ModelError, classify, holds_error
-from agenttask.model.wire import Reply, decode_reply, encode_request
+from agenttask.contract import Model, Price, RunnerReason, endpoints_of
+from agenttask.model.chain import MAX_WAIT_SECONDS, SUCCESS_WINDOW, Link, links_of, successor
+from agenttask.model.endpoint import Deadlines, ModelEndpoint, Received
+from agenttask.model.failures import REASONS, Failure, ModelError, Trouble
+from agenttask.model.latency import first_token_seconds
+from agenttask.model.prices import PriceList
+from agenttask.model.wire import Reply, addressed
 
-CONNECT_SECONDS = 5.0
-TOTAL_SECONDS = 120.0
-"""For one try, from connecting to the last byte of the reply."""
-MAX_TRIES = 4
-BACKOFF_SECONDS = (1.0, 4.0, 16.0)
-"""Before the second, third and fourth try; each is shortened at random by up to a half."""
-MAX_WAIT_SECONDS = 60.0
-"""A Retry-After beyond this is not waited out with a pod: the attempt ends and the operator tries again later."""
-MAX_REPLY_BYTES = 2 * 1024 * 1024
-"""Far below what one record of the log may hold."""
+MAX_BACKOFF_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What the model is asked, and what the run knows of its models."""
+
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]]
+    link: int = 0
+    """Place in the chain of the model in use."""
+    model: str = ""
+    """Its name, where it is not the first."""
+    replies: int = 0
+    """How many came since it is in use."""
+    author: str = ""
+    """The model whose replies are those that name nobody else."""
+    latencies_ms: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """By model: how long first tokens took, and tries that ran into their deadline."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,133 +49,169 @@ class Answered:
     """A reply, and what it took to get it."""
 
     reply: Reply
+    asked: str
+    """The model's name as it was asked for."""
     ms: int
-    failed: tuple[str, ...]
+    first_ms: int
+    cost_usd: Decimal | None
+    """None: nobody knows."""
+    failed: tuple[Try, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switched:
+    """No reply, but another model to ask from now on."""
+
+    link: int
+    model: str
+    why: str
+    failed: tuple[Try, ...] = ()
+
+
+Outcome: TypeAlias = Answered | Switched
+
+
+class Prices(Protocol):
+    """Someone who knows what a reply cost."""
+
+    def prepare(self) -> None:
+        """Get ready, without keeping anybody waiting."""
+        ...
+
+    async def cost(self, *, reply: Reply, model: str, base_url: str, price: Price | None) -> Decimal | None:
+        """US dollars, or None if it cannot be known."""
+        ...
 
 
 class ModelClient:
-    """One endpoint, one model, one key. The key goes nowhere else and shows in no message."""
+    """A model and its fallbacks."""
 
     def __init__(
         self,
         *,
-        base_url: str,
-        model: str,
-        api_key: str | None,
+        model: Model,
+        secrets: Mapping[str, str],
         clock: Clock,
         random: Random,
         sleep: Callable[[float], Awaitable[None]],
-        on_retry: Callable[[Failure, float], None],
+        on_retry: Callable[[str, Failure, float], None],
         transport: httpx.AsyncBaseTransport | None = None,
+        deadlines: Deadlines = Deadlines(),  # noqa: B008 - frozen
+        prices: Prices | None = None,
     ) -> None:
-        """`sleep` waits between tries and may raise to end the call; `on_retry` hears of each failure and its wait."""
-        self._url = _address(f"{base_url.rstrip('/')}/chat/completions")
-        self._shown = str(self._url.copy_with(username=None, password=None, query=None))
-        self._model = model
-        self._key = (api_key or "").strip()
+        """`secrets` holds keys and certificates under the names of the contract.
+
+        `sleep` waits between tries and may raise to end the call; `on_retry` hears of each failure and its wait.
+        """
+        self._links = links_of(model)
+        self._max_retries = model.max_retries
         self._clock = clock
         self._random = random
         self._sleep = sleep
         self._on_retry = on_retry
-        headers = {"content-type": "application/json", "accept": "application/json", "user-agent": "agenttask"}
-        if self._key:
-            if not (self._key.isascii() and self._key.isprintable()):
-                raise ModelError(
-                    reason=RunnerReason.MODEL_DENIED,
-                    message="the model's API key has characters that no HTTP header can carry",
-                )
-            headers["authorization"] = f"Bearer {self._key}"
-            self._url = self._url.copy_with(username=None, password=None)  # they would take the key's place
-        self._http = httpx.AsyncClient(
-            headers=headers, timeout=httpx.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS), transport=transport
-        )
+        self._prices = prices or PriceList()
+        self._prepared = all(link.price is not None for link in self._links)
+        self._endpoints = {
+            endpoint.number: ModelEndpoint(
+                endpoint=endpoint,
+                api_key=secrets.get(endpoint.key_env),
+                certificates=secrets.get(endpoint.ca_env),
+                clock=clock,
+                deadlines=deadlines,
+                transport=transport,
+            )
+            for endpoint in endpoints_of(model)
+        }
 
     async def close(self) -> None:
         """Drops the connections."""
-        await self._http.aclose()
+        for endpoint in self._endpoints.values():
+            await endpoint.close()
 
-    async def call(self, *, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Answered:
-        """One reply. Raises `ModelError` once trying again cannot help, or has not."""
-        body = encode_request(model=self._model, messages=messages, tools=tools)
-        failed: list[str] = []
+    async def call(self, ask: Ask) -> Outcome:
+        """One reply, or the switch to another model. Raises `ModelError` if there is neither."""
+        at = self._links[min(ask.link, len(self._links) - 1)]
+        if ask.link and (ask.model, ask.link) != (at.name, at.number):
+            return self._to_first("the task's models were edited")
+        if ask.link and ask.replies >= SUCCESS_WINDOW:
+            return self._to_first("it gets another chance")
+        return await self._tries(ask, at)
+
+    async def _tries(self, ask: Ask, at: Link) -> Outcome:
+        if not self._prepared:
+            self._prepared = True
+            self._prices.prepare()
+        endpoint = self._endpoints[at.endpoint]
+        messages = addressed(ask.messages, model=at.name, author=ask.author)
+        latencies = list(ask.latencies_ms.get(at.name, ()))
+        failures: list[Failure] = []
+        failed: list[Try] = []
         while True:
             begun = self._clock.monotonic()
-            outcome = await self._try(body)
-            if isinstance(outcome, Reply):
-                ms = round((self._clock.monotonic() - begun) * 1000)
-                return Answered(reply=outcome, ms=ms, failed=tuple(failed))
-            failed.append(outcome.message)
-            if not outcome.retry:
-                raise ModelError(reason=outcome.reason, message=f"{self._shown}: {outcome.message}")
-            if len(failed) == MAX_TRIES:
-                raise ModelError(
-                    reason=outcome.reason, message=f"{self._shown}: no reply in {MAX_TRIES} tries; {outcome.message}"
-                )
-            wait = self._wait(outcome, failures=len(failed))
-            if wait > MAX_WAIT_SECONDS:
-                raise ModelError(
-                    reason=outcome.reason, message=f"{self._shown}: asks to wait {wait:.0f} s; {outcome.message}"
-                )
-            self._on_retry(outcome, wait)
+            outcome = await endpoint.ask(
+                model=at.name,
+                messages=messages,
+                tools=ask.tools,
+                options=at.options,
+                first_token_seconds=first_token_seconds(latencies),
+            )
+            ms = round((self._clock.monotonic() - begun) * 1000)
+            if isinstance(outcome, Received):
+                return await self._answered(outcome, at=at, ms=ms, failed=tuple(failed))
+            failures.append(outcome)
+            failed.append(_try(outcome, at=at, ms=ms))
+            if outcome.trouble is Trouble.TIMED_OUT:
+                latencies.append(ms)
+            link = successor(links=self._links, at=at, failures=failures, max_retries=self._max_retries)
+            if link is not None:
+                why = f"{at.name}: {outcome.message}"
+                return Switched(link=link.number, model=link.name, why=why, failed=tuple(failed))
+            wait = self._wait(outcome, failures=len(failures))
+            if not outcome.passing or len(failures) > self._max_retries or wait > MAX_WAIT_SECONDS:
+                raise self._given_up(failures, at=at, wait=wait, failed=tuple(failed))
+            self._on_retry(at.name, outcome, wait)
             await self._sleep(wait)
 
+    async def _answered(self, received: Received, *, at: Link, ms: int, failed: tuple[Try, ...]) -> Answered:
+        reply = received.reply
+        base_url = self._endpoints[at.endpoint].base_url
+        return Answered(
+            reply=reply,
+            asked=at.name,
+            ms=ms,
+            first_ms=received.first_ms,
+            cost_usd=await self._prices.cost(reply=reply, model=at.name, base_url=base_url, price=at.price),
+            failed=failed,
+        )
+
     def _wait(self, failure: Failure, *, failures: int) -> float:
-        backoff = BACKOFF_SECONDS[failures - 1] * self._random.uniform(0.5, 1.0)
+        backoff = min(4.0 ** (failures - 1), MAX_BACKOFF_SECONDS) * self._random.uniform(0.5, 1.0)
         return backoff if failure.after_seconds is None else max(failure.after_seconds, backoff / 4)
 
-    async def _try(self, body: bytes) -> Reply | Failure:
-        try:
-            async with asyncio.timeout(TOTAL_SECONDS):
-                return await self._send(body)
-        except TimeoutError:
-            return _passing(f"no whole reply within {TOTAL_SECONDS:.0f} s")
-        except BadReplyError as error:
-            return _passing(str(error))
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            return Failure(reason=RunnerReason.MODEL_NOT_FOUND, message=self._clean(str(error)))
-        except httpx.TransportError as error:
-            return _passing(self._clean(f"{type(error).__name__} {error}".strip()))
-        except httpx.DecodingError as error:
-            return _passing(self._clean(f"the reply's content encoding is broken: {error}"))
+    def _given_up(self, failures: Sequence[Failure], *, at: Link, wait: float, failed: tuple[Try, ...]) -> ModelError:
+        newest = failures[-1]
+        words = newest.message
+        if newest.passing:
+            tries = "1 try" if len(failures) == 1 else f"{len(failures)} tries"
+            asked = f"asks to wait {wait:.0f} s" if wait > MAX_WAIT_SECONDS else f"no reply in {tries}"
+            words = f"{asked}; {words}"
+        reason = REASONS[newest.trouble]
+        if at.number and not newest.passing and newest.trouble is not Trouble.QUOTA:
+            # It stands in for a model that is away: what is wrong with it must not look like the end of the task.
+            reason = RunnerReason.MODEL_UNAVAILABLE
+        if len(self._links) > 1:
+            words = f"{at.name}: {words}"
+        return ModelError(reason=reason, message=f"{self._endpoints[at.endpoint].shown}: {words}", failed=failed)
 
-    async def _send(self, body: bytes) -> Reply | Failure:
-        async with self._http.stream("POST", self._url, content=body) as response:
-            received = bytearray()
-            async for chunk in response.aiter_bytes():
-                received += chunk
-                if len(received) > MAX_REPLY_BYTES:
-                    raise BadReplyError(f"the reply is larger than {MAX_REPLY_BYTES} bytes")
-        if response.status_code == 200:
-            try:
-                return decode_reply(bytes(received), request_bytes=len(body), model=self._model)
-            except BadReplyError:
-                if not holds_error(bytes(received)):
-                    raise
-        failure = classify(
-            # Cleaned before it is cut to length too: a part of the key is none of anybody's business either.
-            status=response.status_code,
-            body=self._clean(received.decode(errors="replace")).encode(),
-            headers=response.headers,
-            now=self._clock.now(),
-        )
-        return Failure(
-            reason=failure.reason,
-            message=self._clean(failure.message),
-            retry=failure.retry,
-            after_seconds=failure.after_seconds,
-        )
-
-    def _clean(self, text: str) -> str:
-        """Endpoints quote the key back at times."""
-        return text.replace(self._key, "***") if self._key else text
+    def _to_first(self, why: str) -> Switched:
+        return Switched(link=0, model=self._links[0].name, why=why)
 
 
-def _address(url: str) -> httpx.URL:
-    try:
-        return httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ModelError(reason=RunnerReason.MODEL_NOT_FOUND, message=f"the model's base URL: {error}") from error
-
-
-def _passing(message: str) -> Failure:
-    return Failure(reason=RunnerReason.MODEL_UNAVAILABLE, message=message, retry=True)
+def _try(failure: Failure, *, at: Link, ms: int) -> Try:
+    return Try(
+        model=at.name,
+        message=failure.message,
+        ms=ms,
+        timed_out=failure.trouble is Trouble.TIMED_OUT,
+        tokens=failure.tokens,
+    )

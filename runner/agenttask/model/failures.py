@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from enum import Enum, auto
+from typing import Any, Final
 
 import msgspec
 
+from agenttask.agent.events import Tokens, Try
 from agenttask.contract import RunnerReason
 from agenttask.errors import AgentTaskError
 
@@ -31,28 +33,78 @@ QUOTA_CODES = frozenset(
 )
 NOT_FOUND_CODES = frozenset({"model_not_found", "model_not_exist", "unknown_model", "deployment_not_found"})
 DENIED_CODES = frozenset({"invalid_api_key", "invalid_authentication", "authentication_error", "permission_error"})
-PASSING_STATUSES = frozenset({408, 409, 425, 429})
-"""Statuses below 500 that say "not now" rather than "no"."""
+OVERLOAD_CODES = frozenset({"overloaded_error", "overloaded", "server_overloaded", "service_unavailable"})
+RATE_CODES = frozenset({"rate_limit_exceeded", "rate_limit_error", "rate_limited", "too_many_requests"})
+TOO_LONG_CODES = frozenset({"context_length_exceeded", "context_window_exceeded", "string_above_max_length"})
+TOO_LONG_WORDS = ("maximum context length", "context window", "context length", "prompt is too long")
+"""Where a server has no code for a conversation it cannot hold, it says so in these words."""
+REFUSING_STATUSES = frozenset({400, 405, 406, 415, 422, 501})
+"""Statuses under which servers refuse a feature they do not have."""
 MAX_MESSAGE = 300
 """Characters of an endpoint's own message that are passed on."""
 
 
+class Trouble(Enum):
+    """Kinds of failure, by what is to be done about them."""
+
+    RATE_LIMITED = auto()
+    """Wait as told."""
+    OVERLOADED = auto()
+    """Back off, and leave soon for a model that has room."""
+    TIMED_OUT = auto()
+    """Likewise: every further try takes as long."""
+    BROKEN = auto()
+    """The network, or half a reply: try again."""
+    QUOTA = auto()
+    """The account is used up; asking it again cannot help."""
+    TOO_LONG = auto()
+    """The conversation does not fit into this model."""
+    DENIED = auto()
+    NOT_FOUND = auto()
+    REFUSED = auto()
+    """The request itself is bad."""
+
+
+PASSING: Final = frozenset({Trouble.RATE_LIMITED, Trouble.OVERLOADED, Trouble.TIMED_OUT, Trouble.BROKEN})
+"""What another try may not meet again."""
+REASONS: Final = {
+    Trouble.RATE_LIMITED: RunnerReason.MODEL_RATE_LIMITED,
+    Trouble.OVERLOADED: RunnerReason.MODEL_UNAVAILABLE,
+    Trouble.TIMED_OUT: RunnerReason.MODEL_UNAVAILABLE,
+    Trouble.BROKEN: RunnerReason.MODEL_UNAVAILABLE,
+    Trouble.QUOTA: RunnerReason.MODEL_QUOTA_EXHAUSTED,
+    Trouble.TOO_LONG: RunnerReason.CONTEXT_TOO_LONG,
+    Trouble.DENIED: RunnerReason.MODEL_DENIED,
+    Trouble.NOT_FOUND: RunnerReason.MODEL_NOT_FOUND,
+    Trouble.REFUSED: RunnerReason.MODEL_REFUSED,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """One failed try. `retry` says whether another may help; `after_seconds` is how long the endpoint asks to wait."""
+    """One failed try."""
 
-    reason: RunnerReason
+    trouble: Trouble
     message: str
-    retry: bool = False
     after_seconds: float | None = None
+    """How long the endpoint asks to wait."""
+    status: int | None = None
+    tokens: Tokens | None = None
+    """What it probably cost all the same, where a reply had begun."""
+
+    @property
+    def passing(self) -> bool:
+        """Whether another try may help."""
+        return self.trouble in PASSING
 
 
 class ModelError(AgentTaskError):
-    """No reply, after every try that made sense. `reason` says whose turn it is."""
+    """No reply, after every try that made sense. `reason` says whose turn it is, `failed` what was tried."""
 
-    def __init__(self, *, reason: RunnerReason, message: str) -> None:
+    def __init__(self, *, reason: RunnerReason, message: str, failed: tuple[Try, ...] = ()) -> None:
         super().__init__(message)
         self.reason = reason
+        self.failed = failed
 
 
 class BadReplyError(AgentTaskError):
@@ -68,34 +120,43 @@ def classify(*, status: int, body: bytes, headers: Mapping[str, str], now: datet
     if status < 300 and numeric is not None:
         status = numeric
     message = f"HTTP {status}: {said}" if said else f"HTTP {status}"
-    reason = _reason(status, codes)
-    if reason is RunnerReason.MODEL_UNAVAILABLE:
-        after = retry_after(headers.get("retry-after"), now=now)
-        return Failure(reason=reason, message=message, retry=True, after_seconds=after)
+    trouble = _trouble(status, codes, said.lower())
     if 300 <= status < 400:
         message = f"HTTP {status}: a redirect to {headers.get('location')}; a key follows no redirect"[:MAX_MESSAGE]
-    return Failure(reason=reason, message=message)
+    after = retry_after(headers, now=now) if trouble in PASSING else None
+    return Failure(trouble=trouble, message=message, after_seconds=after, status=status)
 
 
-def _reason(status: int, codes: frozenset[str]) -> RunnerReason:
-    if codes & QUOTA_CODES or status == 402:
-        return RunnerReason.MODEL_QUOTA_EXHAUSTED
-    if status >= 500 or status < 300 or status in PASSING_STATUSES:
-        return RunnerReason.MODEL_UNAVAILABLE
-    if codes & DENIED_CODES or status in {401, 403}:
-        return RunnerReason.MODEL_DENIED
-    if codes & NOT_FOUND_CODES or status in {404, 405, 410} or status < 400:
-        return RunnerReason.MODEL_NOT_FOUND
-    return RunnerReason.MODEL_REFUSED
+def _trouble(status: int, codes: frozenset[str], said: str) -> Trouble:
+    for known, statuses, trouble in _RULES:
+        if codes & known or status in statuses:
+            return trouble
+    return Trouble.TOO_LONG if any(words in said for words in TOO_LONG_WORDS) else Trouble.REFUSED
 
 
-def retry_after(value: str | None, *, now: datetime) -> float | None:
-    """Seconds a Retry-After header asks to wait, or None if there is none that can be read."""
+_NONE: Final[frozenset[str]] = frozenset()
+_RULES: Final[tuple[tuple[frozenset[str], frozenset[int], Trouble], ...]] = (
+    (QUOTA_CODES, frozenset({402}), Trouble.QUOTA),
+    (OVERLOAD_CODES, frozenset({503, 529}), Trouble.OVERLOADED),
+    (RATE_CODES, frozenset({429}), Trouble.RATE_LIMITED),
+    (_NONE, frozenset({408}), Trouble.TIMED_OUT),
+    (_NONE, frozenset({*range(300), 409, 425, *range(500, 1000)}), Trouble.BROKEN),
+    (DENIED_CODES, frozenset({401, 403}), Trouble.DENIED),
+    (NOT_FOUND_CODES, frozenset({*range(300, 400), 404, 405, 410}), Trouble.NOT_FOUND),
+    (TOO_LONG_CODES, frozenset({413}), Trouble.TOO_LONG),
+)
+"""Codes and statuses, the first that fits counts."""
+
+
+def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
+    """Seconds the endpoint asks to wait, or None if it says nothing that can be read."""
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
     if value is None:
         return None
-    with contextlib.suppress(ValueError):
-        seconds = float(value)
-        return max(0.0, seconds) if math.isfinite(seconds) else None
+    if (seconds := _number(value)) is not None:
+        return seconds
     try:
         when = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
@@ -103,6 +164,18 @@ def retry_after(value: str | None, *, now: datetime) -> float | None:
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
     return max(0.0, (when - now).total_seconds())
+
+
+def _number(value: str | None) -> float | None:
+    with contextlib.suppress(ValueError):
+        number = float(value) if value is not None else math.nan
+        return max(0.0, number) if math.isfinite(number) else None
+    return None
+
+
+def refuses(failure: Failure, feature: str) -> bool:
+    """Whether the endpoint says that it does not know this field of the request."""
+    return failure.status in REFUSING_STATUSES and feature in failure.message.lower()
 
 
 def holds_error(body: bytes) -> bool:

@@ -23,7 +23,13 @@ from tests.cluster.environment import Environment
 
 START: tuple[Event, ...] = (Claimed(attempt=1), Started(prompt="p"))
 REPLY = Replied(
-    message={"content": "a" * 9000}, finish_reason="stop", tokens=Tokens(prompt=3, completion=4), model="m", ms=5
+    message={"content": "a" * 9000},
+    finish_reason="stop",
+    tokens=Tokens(prompt=3, completion=4),
+    model="m",
+    asked="m",
+    ms=5,
+    first_ms=5,
 )
 END = Ended(outcome="Completed", reason="Completed", message="answered after 1 step", answer="a" * 9000)
 

@@ -14,6 +14,7 @@ from agenttask.agent.stop import Stop
 from agenttask.clock import ManualClock
 from agenttask.contract import (
     CONTRACT,
+    ENV_MODEL_API_KEY,
     Agent,
     Assignment,
     Budget,
@@ -141,7 +142,7 @@ class Attempts:
     steps: int = 50
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     recorded: tuple[str, int] | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=lambda: {ENV_MODEL_API_KEY: KEY})
 
     def assignment(self, *, number: int) -> Assignment:
         return Assignment(
@@ -178,7 +179,6 @@ class Attempts:
             stop=stop or self.stop(),
             lines=self.said,
             status=self.board,
-            api_key=KEY,
             environment=self.environment,
             transport=httpx.MockTransport(self.world.handle),
         )

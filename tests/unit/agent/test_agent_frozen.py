@@ -15,7 +15,15 @@ from agenttask.agent.state import State
 def reply(*ids: str, text: str | None = None, finish: str = "stop") -> Replied:
     calls = [{"id": each, "type": "function", "function": {"name": "t", "arguments": "{}"}} for each in ids]
     message = {"role": "assistant", "content": text} | ({"tool_calls": calls} if calls else {})
-    return Replied(message=message, finish_reason=finish, tokens=Tokens(prompt=5, completion=1), model="m", ms=1)
+    return Replied(
+        message=message,
+        finish_reason=finish,
+        tokens=Tokens(prompt=5, completion=1),
+        model="m",
+        asked="m",
+        ms=1,
+        first_ms=1,
+    )
 
 
 def result(identity: str) -> ToolReturned:

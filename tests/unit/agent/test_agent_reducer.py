@@ -31,7 +31,13 @@ def asks(*calls: dict[str, Any], finish: str = "tool_calls", **message: Any) -> 
     """A reply with tool calls."""
     content = {"role": "assistant", "content": None, "tool_calls": list(calls), **message}
     return Replied(
-        message=content, finish_reason=finish, tokens=Tokens(prompt=10, completion=2), model="m", ms=5, failed=()
+        message=content,
+        finish_reason=finish,
+        tokens=Tokens(prompt=10, completion=2),
+        model="m",
+        asked="m",
+        ms=5,
+        first_ms=5,
     )
 
 
@@ -42,7 +48,9 @@ def says(content: Any, *, finish: str = "stop", **message: Any) -> Replied:
         finish_reason=finish,
         tokens=Tokens(prompt=10, completion=2),
         model="m",
+        asked="m",
         ms=5,
+        first_ms=5,
     )
 
 

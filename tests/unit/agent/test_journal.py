@@ -132,7 +132,9 @@ def asks(number: int) -> Replied:
         finish_reason="tool_calls",
         tokens=Tokens(prompt=5, completion=1),
         model="m",
+        asked="m",
         ms=1,
+        first_ms=1,
     )
 
 

@@ -64,13 +64,19 @@ async def test_status_says_where_the_run_stands(attempts: Attempts) -> None:
         "maxSteps": 50,
         "display": "4/50",
         "message": "answered after 4 steps",
+        "model": "m",
     }
     assert status["usage"] == {
         "modelCalls": 4,
         "repeatedModelCalls": 0,
+        "failedModelCalls": 0,
         "toolCalls": 3,
         "promptTokens": 400,
+        "cachedTokens": 0,
         "completionTokens": 40,
+        "reasoningTokens": 0,
+        "totalTokens": 440,
+        "unpricedModelCalls": 4,
         "attempts": [{"attempt": 1, "modelCalls": 4, "repeatedModelCalls": 0}],
     }
     assert ending.head is not None
@@ -414,6 +420,7 @@ async def test_told_to_stop_it_finishes_the_call_in_flight_and_the_next_attempt_
         "maxSteps": 50,
         "display": "2/50",
         "message": "stopped; to be resumed",
+        "model": "m",
     }
     assert (await attempts.run(2)).answer == attempts.world.answer()
     assert attempts.world.repeated_model_calls() == 0

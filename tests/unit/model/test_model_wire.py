@@ -2,39 +2,76 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
 from agenttask.agent.events import Tokens
+from agenttask.agent.state import AUTHOR
 from agenttask.contract import Tool
 from agenttask.model.failures import BadReplyError
-from agenttask.model.wire import decode_reply, encode_request, tool_schema
+from agenttask.model.wire import Mode, addressed, decode_reply, encode_request, tool_schema
 
 
 def body(message: Any, *, finish: str | None = "stop", **more: Any) -> bytes:
     return msgspec.json.encode({"choices": [{"message": message, "finish_reason": finish}], **more})
 
 
+def request(*messages: dict[str, Any], mode: Mode = Mode.WHOLE, **more: Any) -> bytes:
+    return encode_request(model="m", messages=messages, **({"tools": [], "options": {}, "mode": mode} | more))
+
+
 def test_the_same_conversation_gives_the_same_bytes_whatever_the_order_of_its_keys() -> None:
-    one = encode_request(
-        model="m", messages=[{"role": "user", "content": "hi"}], tools=[{"b": 1, "a": {"d": 1, "c": 2}}]
-    )
-    two = encode_request(
-        model="m", messages=[{"content": "hi", "role": "user"}], tools=[{"a": {"c": 2, "d": 1}, "b": 1}]
-    )
+    one = request({"role": "user", "content": "hi"}, tools=[{"b": 1, "a": {"d": 1, "c": 2}}])
+    two = request({"content": "hi", "role": "user"}, tools=[{"a": {"c": 2, "d": 1}, "b": 1}])
     assert one == two
 
 
 def test_a_longer_conversation_begins_with_the_bytes_of_the_shorter() -> None:
-    first = [{"role": "user", "content": "hi"}]
-    short = encode_request(model="m", messages=first, tools=[])
-    long = encode_request(model="m", messages=[*first, {"role": "assistant", "content": "ho"}], tools=[])
+    first = {"role": "user", "content": "hi"}
+    short = request(first)
+    long = request(first, {"role": "assistant", "content": "ho"})
     assert long.startswith(short[: short.index(b"]")])
 
 
 def test_no_tools_means_no_field() -> None:
-    assert b"tools" not in encode_request(model="m", messages=[], tools=[])
+    assert b"tools" not in request()
+
+
+def test_a_reply_is_asked_for_in_pieces_with_its_usage_unless_the_endpoint_cannot() -> None:
+    asked = {mode: msgspec.json.decode(request(mode=mode)) for mode in Mode}
+    assert asked[Mode.STREAM_WITH_USAGE]["stream"] is True
+    assert asked[Mode.STREAM_WITH_USAGE]["stream_options"] == {"include_usage": True}
+    assert asked[Mode.STREAM] == {"messages": [], "model": "m", "stream": True}
+    assert asked[Mode.WHOLE] == {"messages": [], "model": "m"}
+
+
+def test_provider_options_are_passed_through() -> None:
+    asked = msgspec.json.decode(request(options={"temperature": 0.2, "provider": {"order": ["a"]}}))
+    assert asked == {"messages": [], "model": "m", "temperature": 0.2, "provider": {"order": ["a"]}}
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}", "x": 1}, "index": 0}
+REPLIES = [
+    {"role": "user", "content": "hi"},
+    {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_content": "hm"},
+    {"role": "tool", "tool_call_id": "c", "content": "1"},
+    {"role": "assistant", "content": "ho", "thinking": "ha", AUTHOR: "b"},
+]
+
+
+def test_the_model_that_wrote_the_replies_gets_them_back_as_they_came() -> None:
+    sent = addressed(REPLIES, model="a", author="a")
+    assert sent[:3] == REPLIES[:3]
+    assert sent[3] == {"role": "assistant", "content": "ho"}
+
+
+def test_another_model_gets_of_a_reply_only_what_every_model_understands() -> None:
+    sent = addressed(REPLIES, model="b", author="a")
+    plain = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    assert sent[1] == {"role": "assistant", "content": None, "tool_calls": [plain]}
+    assert sent[3] == {"role": "assistant", "content": "ho", "thinking": "ha"}
 
 
 def test_a_reply_is_kept_as_received() -> None:
@@ -47,6 +84,24 @@ def test_a_reply_is_kept_as_received() -> None:
     assert reply.message == message
     assert (reply.finish_reason, reply.model) == ("tool_calls", "m-1")
     assert reply.tokens == Tokens(prompt=3, completion=4)
+
+
+def test_cached_and_reasoning_tokens_are_kept_apart_and_so_is_what_the_endpoint_charged() -> None:
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 64},
+        "completion_tokens_details": {"reasoning_tokens": 12},
+        "cost": 0.00021,
+    }
+    reply = decode_reply(body({"content": "x"}, usage=usage), request_bytes=1, model="m")
+    assert reply.tokens == Tokens(prompt=100, completion=20, cached=64, reasoning=12)
+    assert reply.cost_usd == Decimal("0.00021")
+
+
+def test_cached_tokens_as_deepseek_counts_them() -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 20, "prompt_cache_hit_tokens": 64}
+    assert decode_reply(body({"content": "x"}, usage=usage), request_bytes=1, model="m").tokens.cached == 64
 
 
 @pytest.mark.parametrize(
