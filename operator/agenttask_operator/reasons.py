@@ -149,6 +149,7 @@ REASONS: Final[dict[str, str]] = {
     RunnerReason.CHECKPOINT_LOST: "The recorded checkpoint is above every record in the store, or the log is empty.",
     RunnerReason.CHECKPOINT_CORRUPT: "A record that is needed does not verify.",
     RunnerReason.FORMAT_TOO_NEW: "The log was written in a format this runner cannot read. Use a newer runner image.",
+    RunnerReason.IN_DOUBT: "A call that must not run twice was lost; find out, then set the tool's `onDoubt`.",
     RunnerReason.STOPPED: "The runner got SIGTERM and recorded its work.",
     RunnerReason.FENCED: "The log holds a newer claim; the next attempt goes above it.",
     RunnerReason.INTERNAL_ERROR: "A defect of the runner; the message and the pod's log say where.",

@@ -6,7 +6,19 @@ from typing import Any, Protocol, TextIO
 
 import msgspec
 
-from agenttask.agent.events import Claimed, Ended, Event, Reconfigured, Replied, Started, Stopped, ToolReturned
+from agenttask.agent.events import (
+    CameToLight,
+    Claimed,
+    Ended,
+    Event,
+    Intended,
+    Reconfigured,
+    Replied,
+    Started,
+    Stopped,
+    ToolReturned,
+    Withdrawn,
+)
 from agenttask.agent.state import State
 from agenttask.clock import Clock
 from agenttask.log import RecordRef
@@ -72,9 +84,8 @@ def describe(event: Event) -> tuple[str, dict[str, Any]]:
                 "completionTokens": event.tokens.completion,
                 "failedTries": len(event.failed),
             }
-        case ToolReturned():
-            size = len(event.text.encode())
-            return "tool", {"call": event.call, "tool": event.tool, "ok": event.ok, "ms": event.ms, "bytes": size}
+        case Intended() | Withdrawn() | ToolReturned() | CameToLight():
+            return _describe_call(event)
         case Started() | Reconfigured():
             return type(event).__name__.lower(), {"tools": len(event.tools)}
         case Ended():
@@ -83,6 +94,25 @@ def describe(event: Event) -> tuple[str, dict[str, Any]]:
             return "stopped", {"reason": event.reason}
         case Claimed():
             return "claimed", {}
+
+
+def _describe_call(event: Intended | Withdrawn | ToolReturned | CameToLight) -> tuple[str, dict[str, Any]]:
+    match event:
+        case Intended():
+            return "intended", {"calls": list(event.calls), **({"again": event.by} if event.by else {})}
+        case Withdrawn():
+            return "withdrawn", {"calls": list(event.calls)}
+        case CameToLight():
+            return "came-to-light", {
+                "call": event.call,
+                "tool": event.tool,
+                "ok": event.ok,
+                "ranTwice": event.repeated,
+            }
+        case ToolReturned():
+            size = len(event.text.encode())
+            facts = {"call": event.call, "tool": event.tool, "ok": event.ok, "ms": event.ms, "bytes": size}
+            return "tool", {**facts, "settledBy": event.by} if event.by else facts
 
 
 def _plain(value: object) -> str:

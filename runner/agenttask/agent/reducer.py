@@ -6,8 +6,10 @@
                                     ├──────────▶ open calls ───┘
                                     └──────────▶ answer ──Ended──▶ ended
 
-A cut, filtered or empty reply leads back to *awaits model* with a sentence for the model in the conversation. `Claimed`
-and `Stopped` lie between any two of these and change the accounts only.
+A cut, filtered or empty reply leads back to *awaits model* with a sentence for the model in the conversation, and so
+does what `CameToLight`. `Claimed` and `Stopped` lie between any two of these and change the accounts only.
+
+What happens to open calls is in `ledger`.
 """
 
 from __future__ import annotations
@@ -17,16 +19,20 @@ from typing import Any
 
 import msgspec
 
+from agenttask.agent import ledger
 from agenttask.agent.events import (
+    CameToLight,
     Charge,
     Claimed,
     Ended,
     Event,
+    Intended,
     Reconfigured,
     Replied,
     Started,
     Stopped,
     ToolReturned,
+    Withdrawn,
 )
 from agenttask.agent.state import KEPT_ATTEMPTS, AttemptTally, Call, State
 
@@ -71,8 +77,8 @@ def _apply(state: State, event: Event, seq: int) -> State:
             return _configured(state, event)
         case Replied():
             return _replied(state, event, seq)
-        case ToolReturned():
-            return _tool_returned(state, event)
+        case Intended() | Withdrawn() | ToolReturned() | CameToLight():
+            return ledger.apply(state, event)
         case Ended():
             return msgspec.structs.replace(state, ended=event)
         case Stopped():
@@ -99,6 +105,7 @@ def _claimed(state: State, event: Claimed) -> State:
     estimated = estimate_tokens(state.messages) if lost else 0
     return msgspec.structs.replace(
         state,
+        calls=ledger.doubt(state.calls),
         attempts=(*attempts, tally)[-KEPT_ATTEMPTS:],
         repeated_model_calls=state.repeated_model_calls + lost,
         abandoned_model_calls=state.abandoned_model_calls + charge.model_calls,
@@ -201,17 +208,6 @@ def _wrong_with(arguments: str) -> str | None:
     if too_deep:
         return "the arguments are nested too deep"
     return None if isinstance(value, dict) else "the arguments must be a JSON object"
-
-
-def _tool_returned(state: State, event: ToolReturned) -> State:
-    calls = tuple(
-        msgspec.structs.replace(call, result=event.text) if call.id == event.call and call.result is None else call
-        for call in state.calls
-    )
-    if any(call.result is None for call in calls):
-        return msgspec.structs.replace(state, calls=calls)
-    results = tuple({"role": "tool", "tool_call_id": call.provider_id, "content": call.result} for call in calls)
-    return msgspec.structs.replace(state, calls=(), conversation=(*state.conversation, *results))
 
 
 def is_deeper(value: object, *, than: int) -> bool:

@@ -74,6 +74,26 @@ RULES = {
         refused=tool(),
         says="exactly one of http and command must be set",
     ),
+    "a probe is asked where the recovery is Reconcile": Case(
+        accepted=tool(http=HTTP, recovery="Reconcile", probe={"http": HTTP}),
+        refused=tool(http=HTTP, probe={"http": HTTP}),
+        says="recovery Reconcile needs a probe, and a probe needs it",
+    ),
+    "the recovery Reconcile has a probe": Case(
+        accepted=tool(http=HTTP, recovery="Reconcile", probe={"command": ["ask"]}),
+        refused=tool(http=HTTP, recovery="Reconcile"),
+        says="recovery Reconcile needs a probe, and a probe needs it",
+    ),
+    "a probe has one kind": Case(
+        accepted=tool(http=HTTP, recovery="Reconcile", probe={"http": HTTP}),
+        refused=tool(http=HTTP, recovery="Reconcile", probe={"http": HTTP, "command": ["ask"]}),
+        says="exactly one of http and command must be set",
+    ),
+    "a probe's command names a program": Case(
+        accepted=tool(http=HTTP, recovery="Reconcile", probe={"command": ["ask", ""]}),
+        refused=tool(http=HTTP, recovery="Reconcile", probe={"command": [""]}),
+        says="the program's name must not be empty",
+    ),
     "a command names a program": Case(
         accepted=tool(command=["date", ""]),
         refused=tool(command=["", "date"]),
@@ -130,15 +150,13 @@ BOUNDS = {
         refused=model(apiKeySecretRef={"key": "api-key"}),
         says="apiKeySecretRef.name: Required value",
     ),
-    "a tool's recovery is said": Case(
-        accepted=tool(http=HTTP),
-        refused=spec(agent={"tools": [{"name": "lookup", "http": HTTP}]}),
-        says="recovery: Required value",
+    "a tool recovers in one of three ways": Case(
+        accepted=tool(http=HTTP, recovery="Once"), refused=tool(http=HTTP, recovery="Never"), says="tools[0].recovery"
     ),
-    "no recovery is taken that does not work yet": Case(
-        accepted=tool(http=HTTP, recovery="Idempotent"),
-        refused=tool(http=HTTP, recovery="Once"),
-        says='recovery: Unsupported value: "Once"',
+    "a doubt is met in one of three ways": Case(
+        accepted=tool(http=HTTP, recovery="Once", onDoubt="TellModel"),
+        refused=tool(http=HTTP, recovery="Once", onDoubt="Ignore"),
+        says="tools[0].onDoubt",
     ),
     "a tool's name suits every model": Case(
         accepted=tool(http=HTTP, name="look_up-2"), refused=tool(http=HTTP, name="look up"), says="tools[0].name"
