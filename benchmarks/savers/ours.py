@@ -204,7 +204,9 @@ def _reply(step: Step, number: int) -> Replied:
         finish_reason="tool_calls",
         tokens=Tokens(prompt=1000, completion=200),
         model="model",
+        asked="model",
         ms=900,
+        first_ms=300,
     )
 
 

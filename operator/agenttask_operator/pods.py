@@ -204,12 +204,22 @@ def _env(*, user: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
         {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()
     ]
     env.append({"name": contract.ENV_GRACE_SECONDS, "value": str(_grace(user))})
-    model = plan.spec.agent.model
-    if model is not None and model.api_key_secret_ref is not None:
-        ref = model.api_key_secret_ref
-        source = {"secretKeyRef": {"name": ref.name, "key": ref.key}}
-        env.append({"name": contract.ENV_MODEL_API_KEY, "valueFrom": source})
-    return env + places.env(plan.location)
+    return env + _model_env(plan.spec.agent.model) + places.env(plan.location)
+
+
+def _model_env(model: contract.Model | None) -> list[dict[str, Any]]:
+    """Each endpoint's key and certificates, under names of its own."""
+    env = []
+    for endpoint in contract.endpoints_of(model) if model else ():
+        if (key := endpoint.api_key_secret_ref) is not None:
+            env.append(_from("secretKeyRef", endpoint.key_env, name=key.name, key=key.key))
+        if (ca := endpoint.ca_config_map_ref) is not None:
+            env.append(_from("configMapKeyRef", endpoint.ca_env, name=ca.name, key=ca.key))
+    return env
+
+
+def _from(source: str, variable: str, *, name: str, key: str) -> dict[str, Any]:
+    return {"name": variable, "valueFrom": {source: {"name": name, "key": key}}}
 
 
 def _volumes(user: Mapping[str, Any]) -> list[dict[str, Any]]:

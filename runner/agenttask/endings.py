@@ -16,6 +16,7 @@ from agenttask.errors import (
     Fenced,
     FormatTooNew,
     Full,
+    InDoubt,
     Misconfigured,
     NotFound,
     SpecInvalid,
@@ -32,6 +33,7 @@ STALLS: dict[type[Exception], RunnerReason] = {
     CheckpointCorrupt: RunnerReason.CHECKPOINT_CORRUPT,
     FormatTooNew: RunnerReason.FORMAT_TOO_NEW,
     SpecInvalid: RunnerReason.SPEC_INVALID,
+    InDoubt: RunnerReason.IN_DOUBT,
 }
 """Errors that need someone, each with the reason its task shows."""
 

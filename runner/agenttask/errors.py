@@ -2,6 +2,7 @@
 
     AgentTaskError
     ├── SpecInvalid               the task says something this version cannot do
+    ├── InDoubt                   whether a call that must not run twice took effect is not known
     ├── StoreError                what an object store answered, or that it did not
     │   ├── Absent                nothing under this key (an answer)
     │   ├── Exists                put-if-absent was refused: the key is taken (an answer)
@@ -37,6 +38,10 @@ class AgentTaskError(Exception):
 
 class SpecInvalid(AgentTaskError):
     """The task, or the assignment made of it, says something this version cannot do."""
+
+
+class InDoubt(AgentTaskError):
+    """Whether a call that must not run twice took effect is not known, and somebody has to say."""
 
 
 class StoreError(AgentTaskError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -18,6 +18,7 @@ from agenttask.agent.events import (
     Claimed,
     Ended,
     Event,
+    Intended,
     ModelSwitched,
     Replied,
     ToolReturned,
@@ -27,8 +28,12 @@ from agenttask.agent.events import (
 from agenttask.agent.frozen import freeze, thaw
 from agenttask.agent.reducer import fold, reduce
 from agenttask.agent.state import State
-from agenttask.errors import FormatTooNew
+from agenttask.errors import FormatTooNew, InDoubt
 from agenttask.log import Frozen, Kind, Left, Log, Record, RecordRef, Snapshot
+
+REWIND_ADVICE: Final = (
+    "find out which took effect, then start a new task that resumes from an older checkpoint, or start afresh"
+)
 
 
 class Witness(Protocol):
@@ -57,9 +62,19 @@ def frozen(state: State) -> Frozen:
     return Frozen(**freeze(state)._asdict())
 
 
-def charge(left: Left) -> dict[str, Any]:
-    """What the replies in abandoned records cost."""
-    replies = [event for record in left.records for event in _known(record) if isinstance(event, Replied)]
+def charge(left: Left, *, guarded: bool) -> dict[str, Any]:
+    """What the replies in abandoned records cost.
+
+    Raises `InDoubt` if calls that must not run twice were begun there, or may have been: with `guarded`, the task has
+    tools of that kind, and one unreadable record is enough.
+    """
+    events = [event for record in left.records for event in _known(record)]
+    if begun := [call for event in events if isinstance(event, Intended) for call in event.calls]:
+        raise InDoubt(f"{', '.join(begun)} were begun in records that cannot be gone on from; {REWIND_ADVICE}")
+    if guarded and left.unreadable:
+        numbers = ", ".join(map(str, left.unreadable))
+        raise InDoubt(f"calls that must not run twice may have been begun in records {numbers}; {REWIND_ADVICE}")
+    replies = [event for event in events if isinstance(event, Replied)]
     plain: dict[str, Any] = msgspec.to_builtins(charge_for(replies))
     return plain
 
@@ -132,6 +147,19 @@ class Journal:
             return
         await asyncio.shield(asyncio.ensure_future(self._make_durable(mine)))
 
+    async def leave(self, event: ToolReturned) -> None:
+        """Leave the result of a call to whoever has the log now."""
+        await self._log.leave(event.call, msgspec.json.encode(encode(event)))
+
+    async def left(self, call: str) -> ToolReturned | None:
+        """The result of a call that a runner has left which had lost the log; None also for what is none."""
+        body = await self._log.left(call)
+        try:
+            event = None if body is None else decode(msgspec.json.decode(body))
+        except (msgspec.MsgspecError, TypeError, UnicodeError):
+            return None
+        return event if isinstance(event, ToolReturned) and event.call == call else None
+
     def _may_wait(self) -> bool:
         """Whether losing all that waits would cost calls and nothing else, and few enough of them."""
         events = [waiting.event for waiting in self._waiting]
@@ -140,8 +168,13 @@ class Journal:
             self._every_steps > 1
             and replies < self._every_steps
             and not self._turn.locked()
-            and all(isinstance(event, Replied | ToolReturned) for event in events)
+            and all(self._is_repeatable(event) for event in events)
         )
+
+    def _is_repeatable(self, event: Event) -> bool:
+        if not isinstance(event, ToolReturned):
+            return isinstance(event, Replied)
+        return all(call.intent is None for call in self.state.calls if call.id == event.call)
 
     def _folded(self) -> State:
         """The state with all that waits in it, as it will be in the next record."""

@@ -7,15 +7,18 @@ from typing import Any, Protocol, TextIO
 import msgspec
 
 from agenttask.agent.events import (
+    CameToLight,
     Claimed,
     Ended,
     Event,
+    Intended,
     ModelSwitched,
     Reconfigured,
     Replied,
     Started,
     Stopped,
     ToolReturned,
+    Withdrawn,
 )
 from agenttask.agent.state import State
 from agenttask.clock import Clock
@@ -83,9 +86,8 @@ def describe(event: Event) -> tuple[str, dict[str, Any]]:
                 "costUSD": None if event.cost_usd is None else str(event.cost_usd),
                 "failedTries": len(event.failed),
             }
-        case ToolReturned():
-            size = len(event.text.encode())
-            return "tool", {"call": event.call, "tool": event.tool, "ok": event.ok, "ms": event.ms, "bytes": size}
+        case Intended() | Withdrawn() | ToolReturned() | CameToLight():
+            return _describe_call(event)
         case ModelSwitched() | Ended() | Stopped() | Claimed():
             return _describe_rare(event)
         case Started() | Reconfigured():
@@ -102,6 +104,25 @@ def _describe_rare(event: ModelSwitched | Ended | Stopped | Claimed) -> tuple[st
             return "stopped", {"reason": event.reason}
         case Claimed():
             return "claimed", {}
+
+
+def _describe_call(event: Intended | Withdrawn | ToolReturned | CameToLight) -> tuple[str, dict[str, Any]]:
+    match event:
+        case Intended():
+            return "intended", {"calls": list(event.calls), **({"again": event.by} if event.by else {})}
+        case Withdrawn():
+            return "withdrawn", {"calls": list(event.calls)}
+        case CameToLight():
+            return "came-to-light", {
+                "call": event.call,
+                "tool": event.tool,
+                "ok": event.ok,
+                "ranTwice": event.repeated,
+            }
+        case ToolReturned():
+            size = len(event.text.encode())
+            facts = {"call": event.call, "tool": event.tool, "ok": event.ok, "ms": event.ms, "bytes": size}
+            return "tool", {**facts, "settledBy": event.by} if event.by else facts
 
 
 def _plain(value: object) -> str:

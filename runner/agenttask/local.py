@@ -120,6 +120,8 @@ async def assign(*, run: LocalRun, store: Store, clock: Clock, environment: Mapp
         attempt=1 + found.newest_attempt,
         location=run.location,
         spec=with_model(manifest.spec, environment=environment),
+        # Who runs it again says thereby that the process before is over.
+        unreported=(),
     )
     try:
         check(assignment)

@@ -143,6 +143,9 @@ def _doing(state: State) -> str:
         return cut_text(state.ended.message, limit=MESSAGE_BYTES)
     if state.stopped:
         return "stopped; to be resumed"
+    if state.doubtful_calls:
+        names = ", ".join(dict.fromkeys(call.tool for call in state.doubtful_calls))
+        return cut_text(f"finding out what became of {names}", limit=MESSAGE_BYTES)
     if state.open_calls:
         names = ", ".join(dict.fromkeys(call.tool for call in state.open_calls))
         return cut_text(f"running {names}", limit=MESSAGE_BYTES)

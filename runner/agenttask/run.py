@@ -13,19 +13,21 @@ import contextlib
 import traceback
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 
 import httpx
 
 from agenttask.agent.events import Reconfigured, Started, Stopped
 from agenttask.agent.loop import Loop
+from agenttask.agent.settle import Settler
 from agenttask.agent.state import State
 from agenttask.agent.stop import Stop, StopRequested
 from agenttask.agent.tools import Caller, Toolbox
 from agenttask.clock import Clock
-from agenttask.contract import CONTRACT, Assignment, Model, log_prefix
+from agenttask.contract import CONTRACT, Agent, Assignment, Model, Probe, Tool, log_prefix
 from agenttask.endings import Ending, of_error, of_run
-from agenttask.errors import AgentTaskError, SpecInvalid
+from agenttask.errors import AgentTaskError, InDoubt, SpecInvalid
 from agenttask.journal import Journal, charge, restore
 from agenttask.lines import Lines, LineWitness
 from agenttask.log import Holder, Log, OnCorruption, Opened, Patience, Policy, Recorded, RecordRef
@@ -130,7 +132,7 @@ class _Attempt:
                 keep_last=self._spec.checkpoint.keep_last,
                 on_corruption=OnCorruption(self._spec.checkpoint.on_corruption),
             ),
-            charge=charge,
+            charge=partial(charge, guarded=bool(guarded_tools(self._spec.agent))),
             warn=lambda words: self._around.lines.say("store", message=words),
         )
         self._say_damage(opened)
@@ -158,7 +160,7 @@ class _Attempt:
             await self._begin(journal)
             async with self._loop(model=model, journal=journal) as loop:
                 ended = await loop.run()
-        except (StopRequested, ModelError, SpecInvalid) as error:
+        except (StopRequested, ModelError, InDoubt, SpecInvalid) as error:
             calling = isinstance(error, StopRequested) and error.calling
             tried = error.failed if isinstance(error, ModelError) else ()
             await journal.commit(Stopped(reason=of_error(error).reason, calling=calling, failed=tried))
@@ -194,11 +196,20 @@ class _Attempt:
         task = self._assignment
         caller = Caller(namespace=task.namespace, name=task.name, uid=task.uid, attempt=task.attempt)
         toolbox = Toolbox(tools=self._spec.agent.tools, caller=caller, http=http, inherited=around.environment)
+        settler = Settler(
+            ledger=journal,
+            prober=toolbox,
+            tools={tool.name: tool for tool in self._spec.agent.tools},
+            attempt=task.attempt,
+            unreported=task.unreported,
+        )
         try:
             yield Loop(
                 steps=journal,
                 model=client,
                 tools=toolbox,
+                settler=settler,
+                guarded=guarded_tools(self._spec.agent),
                 budget=self._spec.budget,
                 stop=around.stop,
                 clock=around.clock,
@@ -228,13 +239,26 @@ def check(assignment: Assignment) -> Model:
     check_options(agent.model)
     names = [tool.name for tool in agent.tools]
     for tool in agent.tools:
-        if (tool.http is None) == (not tool.command):
-            raise SpecInvalid(f"tool {tool.name}: exactly one of http and command is needed")
-        if any("\0" in word for word in tool.command or ()):
-            raise SpecInvalid(f"tool {tool.name}: a command cannot have NUL characters in it")
+        _check_means(tool, of=f"tool {tool.name}")
+        if (tool.probe is None) == (tool.recovery == "Reconcile"):
+            raise SpecInvalid(f"tool {tool.name}: recovery Reconcile needs a probe, and a probe needs it")
+        if tool.probe is not None:
+            _check_means(tool.probe, of=f"the probe of tool {tool.name}")
         if names.count(tool.name) > 1:
             raise SpecInvalid(f"tool {tool.name} is there twice")
     return agent.model
+
+
+def _check_means(means: Tool | Probe, *, of: str) -> None:
+    if (means.http is None) == (not means.command):
+        raise SpecInvalid(f"{of}: exactly one of http and command is needed")
+    if any("\0" in word for word in means.command or ()):
+        raise SpecInvalid(f"{of}: a command cannot have NUL characters in it")
+
+
+def guarded_tools(agent: Agent) -> frozenset[str]:
+    """The tools of which a call must not run twice."""
+    return frozenset(tool.name for tool in agent.tools if tool.recovery != "Idempotent")
 
 
 def check_options(model: Model) -> None:

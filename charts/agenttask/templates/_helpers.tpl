@@ -47,17 +47,9 @@ runner:
   {{- with .Values.image.runner.pullSecrets }}
   imagePullSecrets: {{ toJson . }}
   {{- end }}
-{{- with .Values.model }}
-{{- if and .baseURL .name }}
+{{- with include "agenttask.model" .Values.model }}
 model:
-  baseURL: {{ .baseURL | quote }}
-  name: {{ .name | quote }}
-  {{- if .apiKeySecretRef.name }}
-  apiKeySecretRef: {{ toJson .apiKeySecretRef }}
-  {{- end }}
-{{- else if or .baseURL .name .apiKeySecretRef.name }}
-{{- fail "model is taken whole or not at all: set both model.baseURL and model.name, or nothing of it" }}
-{{- end }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- with include "agenttask.store" . }}
 store:
@@ -66,6 +58,27 @@ store:
 leaderElection:
   enabled: true
   leaseName: {{ include "agenttask.fullname" . }}-operator
+{{- end -}}
+
+{{/* The default model: an endpoint and what is asked there, or nothing. Without a name it is a chain of three. */}}
+{{- define "agenttask.model" -}}
+{{- if .baseURL -}}
+{{- $model := pick . "baseURL" "name" "maxRetries" -}}
+{{- range $key := list "headers" "options" "price" "fallbacks" -}}
+{{- with get $ $key }}{{ $_ := set $model $key . }}{{ end -}}
+{{- end -}}
+{{- range $key := list "apiKeySecretRef" "caConfigMapRef" -}}
+{{- with get $ $key }}{{ if .name }}{{ $_ := set $model $key . }}{{ end }}{{ end -}}
+{{- end -}}
+{{- if not .name -}}
+{{- if .fallbacks }}{{ fail "model.fallbacks need model.name: without a name the whole chain is the chart's" }}{{ end -}}
+{{- $_ := set $model "name" "deepseek-v3.2" -}}
+{{- $_ := set $model "fallbacks" (list (dict "name" "gpt-4.1") (dict "name" "claude-sonnet-4.5")) -}}
+{{- end -}}
+{{- toYaml $model -}}
+{{- else if or .name .apiKeySecretRef.name .caConfigMapRef.name .headers .options .price .fallbacks -}}
+{{- fail "model is taken whole or not at all: set model.baseURL with the rest, or nothing of it" -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The default store: one place, or nothing. */}}

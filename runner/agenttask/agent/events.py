@@ -8,6 +8,7 @@ an attempt, so that a fold sees where one attempt ends and the next begins.
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, ClassVar, TypeAlias
 
 import msgspec
@@ -113,6 +114,37 @@ class ModelSwitched(_Event, frozen=True, tag="modelSwitched"):
     passing: ClassVar[frozenset[str]] = frozenset({"type", "link", "model", "why", "failed"})
 
 
+class Settled(StrEnum):
+    """What put an end to the doubt about a call."""
+
+    LATE = "Late"
+    """Its own runner, which had lost the log by then, left its outcome behind."""
+    PROBE = "Probe"
+    """The tool's probe knew."""
+    POLICY = "Policy"
+    """Nothing: the model is told that it is not known."""
+    EDIT = "Edit"
+    """The task was edited, and the tool may run twice now."""
+
+
+class Intended(_Event, frozen=True, tag="intended"):
+    """These calls are about to run and must not run twice: an attempt lost from here on leaves them in doubt."""
+
+    calls: tuple[str, ...]
+    by: Settled | None = None
+    """What spoke for running them once more after a doubt."""
+
+    passing: ClassVar[frozenset[str]] = frozenset({"type", "calls", "by"})
+
+
+class Withdrawn(_Event, frozen=True, tag="withdrawn"):
+    """These calls have not begun after all, and their attempt begins none any more."""
+
+    calls: tuple[str, ...]
+
+    passing: ClassVar[frozenset[str]] = frozenset({"type", "calls"})
+
+
 class ToolReturned(_Event, frozen=True, tag="toolReturned"):
     """What one tool call gave back, failures included."""
 
@@ -123,8 +155,21 @@ class ToolReturned(_Event, frozen=True, tag="toolReturned"):
     """What the model is told."""
     ok: bool
     ms: int
+    by: Settled | None = None
+    """What settled the call, if its outcome was in doubt."""
 
     passing: ClassVar[frozenset[str]] = frozenset({"ms"})
+
+
+class CameToLight(_Event, frozen=True, tag="cameToLight"):
+    """How a call ended of which the model was told something else, or which has run once more since."""
+
+    call: str
+    tool: str
+    text: str
+    ok: bool
+    repeated: bool = False
+    """It has run once more since: this is how its first run ended."""
 
 
 class Stopped(_Event, frozen=True, tag="stopped"):
@@ -147,7 +192,19 @@ class Ended(_Event, frozen=True, tag="ended"):
     answer: str = ""
 
 
-Event: TypeAlias = Claimed | Started | Reconfigured | Replied | ModelSwitched | ToolReturned | Stopped | Ended
+Event: TypeAlias = (
+    Claimed
+    | Started
+    | Reconfigured
+    | Replied
+    | ModelSwitched
+    | Intended
+    | Withdrawn
+    | ToolReturned
+    | CameToLight
+    | Stopped
+    | Ended
+)
 
 
 VOLATILE = "volatile"

@@ -1,6 +1,7 @@
 """The loop: asks `turn` what comes next, does it, makes the outcome durable, and asks again.
 
-    call the model → append the reply → run its calls, append each result as it arrives → …
+    call the model → append the reply → settle what is in doubt → append what must not run twice
+                   → run the calls, append each result as it arrives → …
 
 A kill at any point repeats at most the call in flight, since everything before it stands in the log.
 """
@@ -8,15 +9,20 @@ A kill at any point repeats at most the call in flight, since everything before 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+import contextlib
+from collections.abc import Collection
+from typing import Protocol, assert_never
 
-from agenttask.agent.events import Ended, Event, ModelSwitched, Replied, ToolReturned
+from agenttask.agent.budget import exhausted
+from agenttask.agent.events import Ended, Event, Intended, ModelSwitched, Replied, ToolReturned, Withdrawn
+from agenttask.agent.settle import Settler
 from agenttask.agent.state import Call, State
 from agenttask.agent.stop import Stop, StopRequested
 from agenttask.agent.tools import Tools
-from agenttask.agent.turn import Finish, RunCalls, failed, next_action
+from agenttask.agent.turn import CallModel, Finish, Intend, RunCalls, Settle, failed, next_action
 from agenttask.clock import Clock
 from agenttask.contract import Budget, RunnerReason
+from agenttask.errors import Fenced, StoreError
 from agenttask.model.client import Ask, Outcome, Switched
 from agenttask.model.failures import ModelError
 
@@ -34,6 +40,10 @@ class Steps(Protocol):
         """On return the event is durable and in the state."""
         ...
 
+    async def leave(self, event: ToolReturned) -> None:
+        """Leave the result of a call to whoever has the log now."""
+        ...
+
 
 class Model(Protocol):
     """Someone who answers a conversation."""
@@ -46,8 +56,24 @@ class Model(Protocol):
 class Loop:
     """Drives one run from wherever its state stands to its end."""
 
-    def __init__(self, *, steps: Steps, model: Model, tools: Tools, budget: Budget, stop: Stop, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        steps: Steps,
+        model: Model,
+        tools: Tools,
+        settler: Settler,
+        guarded: Collection[str],
+        budget: Budget,
+        stop: Stop,
+        clock: Clock,
+    ) -> None:
+        """`guarded` are the tools of which a call must not run twice."""
         self._steps = steps
+        self._settler = settler
+        self._guarded = guarded
+        self._fenced = False
+        self._told = False
         self._model = model
         self._tools = tools
         self._budget = budget
@@ -58,20 +84,44 @@ class Loop:
     async def run(self) -> Ended:
         """Go on until the final record is durable.
 
-        Raises `StopRequested` at the first point where nothing is in flight, `ModelError` if someone is needed, and
-        what an append raises.
+        Raises `StopRequested` at the first point where nothing is in flight, `ModelError` or `InDoubt` if someone is
+        needed, and what an append raises.
         """
-        while self._steps.state.ended is None:
-            action = next_action(state=self._steps.state, budget=self._budget)
-            if isinstance(action, Finish):
-                await self._steps.commit(action.ended)
-                continue
-            self._stop.refuse_new_work()
-            if isinstance(action, RunCalls):
+        while (ended := self._steps.state.ended) is None:
+            await self._do_next()
+        return ended
+
+    async def _do_next(self) -> None:
+        action = next_action(state=self._steps.state, budget=self._budget, guarded=self._guarded)
+        if isinstance(action, Finish):
+            await self._finish(action.ended)
+            return
+        self._stop.refuse_new_work()
+        match action:
+            case Settle():
+                await self._stop.bound(self._settler.settle(action.calls), calling=False)
+            case Intend():
+                await self._steps.commit(Intended(calls=action.calls))
+            case RunCalls():
                 await self._run_calls(action.calls)
-            else:
+            case CallModel():
+                await self._tell_once()
                 await self._steps.commit(await self._call_model())
-        return self._steps.state.ended
+            case _ as other:
+                assert_never(other)
+
+    async def _tell_once(self) -> None:
+        """What has come to light between the attempts, the model hears at the first occasion."""
+        told, self._told = self._told, True
+        if not told:
+            await self._settler.tell_what_came_to_light()
+
+    async def _finish(self, ended: Ended) -> None:
+        """Write the final record, unless something has come to light that the model must know, and can be told."""
+        if exhausted(state=self._steps.state, budget=self._budget) is None:
+            await self._settler.tell_what_came_to_light()
+        if next_action(state=self._steps.state, budget=self._budget) == Finish(ended=ended):
+            await self._steps.commit(ended)
 
     async def _call_model(self) -> Replied | ModelSwitched | Ended:
         try:
@@ -96,25 +146,51 @@ class Loop:
         )
 
     async def _run_calls(self, calls: tuple[Call, ...]) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for call in calls:
-                    group.create_task(self._run_call(call))
-        except BaseExceptionGroup as errors:
-            raise _first(errors) from errors
+        """Run them, several at a time; what fails first ends the rest.
 
-    async def _run_call(self, call: Call) -> None:
+        When the log turns out to be lost, though, calls that must not run twice go on to their end: whoever has the log
+        now wants to know how they end.
+        """
+        running = {asyncio.ensure_future(self._run_call(call)): call for call in calls}
+        try:
+            await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
+            if self._fenced and (precious := [task for task, call in running.items() if call.intent is not None]):
+                await asyncio.wait(precious)
+        finally:
+            for task in running:
+                task.cancel()
+            ends = await asyncio.gather(*running, return_exceptions=True)
+        errors = [end for end in ends if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError)]
+        if errors:
+            raise errors[0]
+        waiting = [call.id for call, begun in zip(calls, ends, strict=True) if not begun and call.intent is not None]
+        if waiting:
+            await self._steps.commit(Withdrawn(calls=tuple(waiting)))
+
+    async def _run_call(self, call: Call) -> bool:
+        """Whether it has begun."""
         async with self._places:
-            if self._stop.requested:
-                return  # its neighbours in flight may finish; run() stops behind them
+            if self._stop.requested or self._fenced:
+                return False  # its neighbours in flight may finish; run() stops behind them
             begun = self._clock.monotonic()
             try:
                 result = await self._stop.bound(self._tools.run(call), calling=False)
             except StopRequested:
-                return
+                return True
             ms = round((self._clock.monotonic() - begun) * 1000)
             # In its place still: so many results as there are places fit into one record, and no more may wait for it.
-            await self._steps.commit(ToolReturned(call=call.id, tool=call.tool, text=result.text, ok=result.ok, ms=ms))
+            await self._record(call, ToolReturned(call=call.id, tool=call.tool, text=result.text, ok=result.ok, ms=ms))
+            return True
+
+    async def _record(self, call: Call, returned: ToolReturned) -> None:
+        try:
+            await self._steps.commit(returned)
+        except Fenced:
+            self._fenced = True
+            if call.intent is not None:
+                with contextlib.suppress(StoreError):  # a courtesy: who has the log now can do without
+                    await self._steps.leave(returned)
+            raise
 
 
 def _ask(state: State) -> Ask:
@@ -127,9 +203,3 @@ def _ask(state: State) -> Ask:
         author=state.author,
         latencies_ms=state.latencies,
     )
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """One of several: what failed first made the group cancel the rest."""
-    error = errors.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error

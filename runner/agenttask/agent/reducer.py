@@ -6,8 +6,10 @@
                                     ├──────────▶ open calls ───┘
                                     └──────────▶ answer ──Ended──▶ ended
 
-A cut, filtered or empty reply leads back to *awaits model* with a sentence for the model in the conversation. `Claimed`
-and `Stopped` lie between any two of these and change the accounts only.
+A cut, filtered or empty reply leads back to *awaits model* with a sentence for the model in the conversation, and so
+does what `CameToLight`. `Claimed` and `Stopped` lie between any two of these and change the accounts only.
+
+What happens to open calls is in `ledger`.
 """
 
 from __future__ import annotations
@@ -17,18 +19,21 @@ from typing import Any
 
 import msgspec
 
-from agenttask.agent import accounts
+from agenttask.agent import accounts, ledger
 from agenttask.agent.events import (
+    CameToLight,
     Charge,
     Claimed,
     Ended,
     Event,
+    Intended,
     ModelSwitched,
     Reconfigured,
     Replied,
     Started,
     Stopped,
     ToolReturned,
+    Withdrawn,
 )
 from agenttask.agent.state import AUTHOR, KEPT_ATTEMPTS, AttemptTally, Call, State
 
@@ -73,8 +78,8 @@ def _apply(state: State, event: Event, seq: int) -> State:
             return _configured(state, event)
         case Replied():
             return _replied(state, event, seq)
-        case ToolReturned():
-            return _tool_returned(state, event)
+        case Intended() | Withdrawn() | ToolReturned() | CameToLight():
+            return ledger.apply(state, event)
         case Ended():
             return msgspec.structs.replace(state, ended=event)
         case ModelSwitched() | Stopped():
@@ -99,6 +104,7 @@ def _claimed(state: State, event: Claimed) -> State:
     tally = msgspec.structs.replace(tally, repeated_model_calls=tally.repeated_model_calls + lost)
     return msgspec.structs.replace(
         accounts.charged(state, event.charge or Charge()),
+        calls=ledger.doubt(state.calls),
         attempts=(*attempts, tally)[-KEPT_ATTEMPTS:],
         repeated_model_calls=state.repeated_model_calls + lost,
         lost_prompt_tokens=state.lost_prompt_tokens + (estimate_tokens(state.messages) if lost else 0),
@@ -192,17 +198,6 @@ def _wrong_with(arguments: str) -> str | None:
     if too_deep:
         return "the arguments are nested too deep"
     return None if isinstance(value, dict) else "the arguments must be a JSON object"
-
-
-def _tool_returned(state: State, event: ToolReturned) -> State:
-    calls = tuple(
-        msgspec.structs.replace(call, result=event.text) if call.id == event.call and call.result is None else call
-        for call in state.calls
-    )
-    if any(call.result is None for call in calls):
-        return msgspec.structs.replace(state, calls=calls)
-    results = tuple({"role": "tool", "tool_call_id": call.provider_id, "content": call.result} for call in calls)
-    return msgspec.structs.replace(state, calls=(), conversation=(*state.conversation, *results))
 
 
 def is_deeper(value: object, *, than: int) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 
 from agenttask.agent.events import Ended
 
+KEPT_DOUBTS = 50
 KEPT_ATTEMPTS = 10
 """How many attempts the state counts one by one; older ones live on in the totals."""
 KEPT_LATENCIES = 100
@@ -30,6 +31,19 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
     """Why the call cannot run, in words for the model."""
     result: str | None = None
+    intent: int | None = None
+    """The attempt that was about to run it, if it must not run twice."""
+    doubtful: bool = False
+    """That attempt is gone, and whether the call took effect is not known."""
+
+
+class Doubted(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that the run has gone on from without knowing how it ended."""
+
+    call: str
+    tool: str
+    repeated: bool = False
+    """It was run once more."""
 
 
 class AttemptTally(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +70,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """The calls of the newest reply, as long as one of them has no result."""
     numbered: tuple[int, int] = (0, 0)
     """The newest record with calls, and how many calls have their identity from it."""
+    doubted: tuple[Doubted, ...] = ()
+    """Calls whose outcome may still come to light; the newest `KEPT_DOUBTS`."""
     answer: str | None = None
     """The reply that asked for nothing more."""
     cut_replies: int = 0
@@ -104,6 +120,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     def open_calls(self) -> tuple[Call, ...]:
         """Calls that still need a result."""
         return tuple(call for call in self.calls if call.result is None)
+
+    @property
+    def doubtful_calls(self) -> tuple[Call, ...]:
+        """Those of the open calls that may have run."""
+        return tuple(call for call in self.open_calls if call.doubtful)
 
     @property
     def awaits_model(self) -> bool:

@@ -12,8 +12,9 @@ import httpx
 import msgspec
 
 from agenttask.agent.command import environment, run_command
+from agenttask.agent.doubt import Probed
 from agenttask.agent.state import Call
-from agenttask.contract import HttpTool, Tool
+from agenttask.contract import HttpTool, Probe, Tool
 
 OUTPUT_BYTES: Final = 256 * 1024
 """What the model gets of a result at most; the rest is cut, and the result says so."""
@@ -59,6 +60,11 @@ def idempotency_key(*, uid: str, call: Call) -> str:
     return hashlib.sha256(named).hexdigest()
 
 
+class _ProbeAnswer(msgspec.Struct, frozen=True):
+    done: bool
+    result: Any = ""
+
+
 class Toolbox:
     """The tools of a task's spec."""
 
@@ -78,13 +84,33 @@ class Toolbox:
             return _error(f"there is no tool named {call.tool}; the tools are: {known}")
         if call.problem is not None:
             return _error(call.problem)
+        return await self._carry_out(tool, call, seconds=tool.timeout_seconds)
+
+    async def probe(self, call: Call) -> Probed | None:
+        """Ask the tool's probe whether the call took effect; None if it has none."""
+        tool = self._tools.get(call.tool)
+        if tool is None or tool.probe is None or tool.recovery != "Reconcile":
+            return None
+        said = await self._carry_out(tool.probe, call, seconds=tool.timeout_seconds)
+        if not said.ok:
+            return Probed(done=None, text=said.text)
         try:
-            async with asyncio.timeout(tool.timeout_seconds):
-                if tool.http is not None:
-                    return await self._request(tool.http, call)
-                return await self._execute(tool.command or (), call)
+            answer = msgspec.json.decode(said.text, type=_ProbeAnswer)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            return Probed(done=None, text=f'its answer is not {{"done": …, "result": …}} ({error})')
+        result = answer.result
+        return Probed(
+            done=answer.done, text=result if isinstance(result, str) else msgspec.json.encode(result).decode()
+        )
+
+    async def _carry_out(self, means: Tool | Probe, call: Call, *, seconds: float) -> ToolResult:
+        try:
+            async with asyncio.timeout(seconds):
+                if means.http is not None:
+                    return await self._request(means.http, call)
+                return await self._execute(means.command or (), call)
         except TimeoutError:
-            return _error(f"no result within {tool.timeout_seconds} s")
+            return _error(f"no result within {seconds} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return _error(f"{type(error).__name__}: {error}".removesuffix(": "))
 

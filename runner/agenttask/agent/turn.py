@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,6 +21,20 @@ class CallModel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Settle:
+    """Find out what became of these calls, which an attempt before this one may have run."""
+
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intend:
+    """Record that these calls are about to run."""
+
+    calls: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunCalls:
     """Run these calls of the newest reply; those that have a result already are not among them."""
 
@@ -33,13 +48,16 @@ class Finish:
     ended: Ended
 
 
-Action: TypeAlias = CallModel | RunCalls | Finish
+Action: TypeAlias = CallModel | Settle | Intend | RunCalls | Finish
 
 
-def next_action(*, state: State, budget: Budget) -> Action:
-    """The one thing to do now, for a run that has started and not ended."""
+def next_action(*, state: State, budget: Budget, guarded: Collection[str] = ()) -> Action:
+    """The one thing to do now, for a run that has started and not ended.
+
+    `guarded` are the tools of which a call must not run twice.
+    """
     if state.open_calls:
-        return RunCalls(calls=state.open_calls)
+        return _next_for_calls(state, guarded)
     if state.answer is not None:
         return Finish(
             ended=Ended(
@@ -55,6 +73,19 @@ def next_action(*, state: State, budget: Budget) -> Action:
     if why_not := exhausted(state=state, budget=budget):
         return _failed(RunnerReason.BUDGET_EXHAUSTED, why_not)
     return CallModel()
+
+
+def _next_for_calls(state: State, guarded: Collection[str]) -> Action:
+    if state.doubtful_calls:
+        return Settle(calls=state.doubtful_calls)
+    if unsaid := tuple(call.id for call in state.open_calls if _needs_intent(call, guarded)):
+        return Intend(calls=unsaid)
+    return RunCalls(calls=state.open_calls)
+
+
+def _needs_intent(call: Call, guarded: Collection[str]) -> bool:
+    """Whether it must not run before that is recorded. One with a problem never runs."""
+    return call.intent is None and call.problem is None and call.tool in guarded
 
 
 def failed(reason: RunnerReason, message: str) -> Ended:

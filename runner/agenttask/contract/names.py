@@ -27,6 +27,8 @@ ANNOTATION_ASSIGNMENT: Final = "agenttask.dev/assignment"
 """Pod annotation that carries the encoded `Assignment`; the downward API turns it into `ASSIGNMENT_PATH`."""
 MAX_ASSIGNMENT_BYTES: Final = 200 * 1024
 
+MAX_UNREPORTED: Final = 50
+
 CONTAINER: Final = "runner"
 ASSIGNMENT_PATH: Final = "/etc/agenttask/assignment.json"
 TOKEN_DIR: Final = "/var/run/secrets/agenttask"  # noqa: S105 - a path

@@ -73,6 +73,8 @@ class RunnerReason(StrEnum):
     """A record that is needed does not verify."""
     FORMAT_TOO_NEW = "FormatTooNew"
     """The log was written in a format this runner cannot read."""
+    IN_DOUBT = "InDoubt"
+    """A call that must not run twice was lost with its attempt, and nothing says whether it took effect."""
     SPEC_INVALID = "SpecInvalid"
     """The assignment says something this runner cannot do."""
     STOPPED = "Stopped"

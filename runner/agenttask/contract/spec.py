@@ -80,11 +80,26 @@ class HttpTool(Wire, frozen=True):
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "POST"
 
 
+class Probe(Wire, frozen=True):
+    """Asks whether a call has taken effect; exactly one of `http` and `command` is set.
+
+    It gets what the call got, idempotency key included, and answers `{"done": true, "result": …}` or `{"done": false}`.
+    """
+
+    http: HttpTool | None = None
+    command: tuple[str, ...] | None = None
+
+
 class Tool(Wire, frozen=True):
     """A tool the model may call; exactly one of `http` and `command` is set."""
 
     name: str
-    recovery: Literal["Idempotent"]
+    recovery: Literal["Idempotent", "Once", "Reconcile"] = "Once"
+    """What follows when a call's outcome was lost: run it again; never run it again; ask the probe."""
+    on_doubt: Literal["Stall", "TellModel", "Fail"] = "Stall"
+    """What follows when nothing says whether a call took effect."""
+    probe: Probe | None = None
+    """Of a tool with recovery Reconcile."""
     description: str = ""
     parameters: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "object", "properties": {}})
     http: HttpTool | None = None
@@ -232,3 +247,8 @@ class Assignment(Wire, frozen=True):
     recorded_key: str | None = None
     """`status.checkpoint.key` when the attempt was raised: a lower bound for what the log must hold."""
     recorded_seq: int | None = None
+    unreported: tuple[int, ...] | None = None
+    """Attempts whose pods may still run: their nodes have not reported their end. None: nothing is known of any.
+
+    At most `MAX_UNREPORTED`; of a full list, all attempts below the lowest count too.
+    """

@@ -68,6 +68,8 @@ class UsageStatus(Wire, frozen=True):
     repeated_model_calls: int
     failed_model_calls: int
     """Tries that gave no reply."""
+    unpriced_model_calls: int
+    """Those that `cost_usd` does not know of."""
     tool_calls: int
     prompt_tokens: int
     cached_tokens: int
@@ -78,8 +80,7 @@ class UsageStatus(Wire, frozen=True):
     total_tokens: int
     attempts: tuple[AttemptUsage, ...]
     cost_usd: str | None = msgspec.field(name="costUSD", default=None)
-    """Of all calls that have a price; None if none has."""
-    unpriced_model_calls: int = 0
+    """None if no call has a price."""
     lost: LostUsage | None = None
 
 

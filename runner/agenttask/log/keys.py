@@ -3,6 +3,7 @@
 <prefix>/log/<seq, 12 digits>                        one record
 <prefix>/snapshot/<seq, 12 digits>                   the state after that record
 <prefix>/blob/<attempt>-<process>-<number>           a large value, or a sealed part of a state
+<prefix>/late/<name>                                 what a writer that has lost the log still had to say
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ class Keys:
     def named(self, name: str) -> str:
         """Key of what is named relative to the log, as in `blob/1-a-1`."""
         return f"{self.prefix}/{name}"
+
+    def late(self, name: str) -> str:
+        """Key of what somebody said too late, under a name of the holders' own."""
+        return f"{self.prefix}/late/{name}"
 
     def seq(self, key: str) -> int | None:
         """The number of a record or snapshot, or None if this is the key of neither."""

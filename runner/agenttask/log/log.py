@@ -26,6 +26,7 @@ from agenttask.log.claim import Charge, Claimant, Claimed, OnCorruption, Recorde
 from agenttask.log.keys import Keys
 from agenttask.log.patience import Patience, PatientStore
 from agenttask.log.record import (
+    MAX_RECORD_BYTES,
     Draft,
     Event,
     Holder,
@@ -298,6 +299,21 @@ class Log:
             await self._commit(draft)
             await self._retain()
             return self.head
+
+    async def leave(self, name: str, body: bytes) -> None:
+        """Leave something for the holder to find, whoever that is by now: a writer that has lost the log may still.
+
+        What stands under the name already stays. Raises store errors.
+        """
+        with suppress(Exists):
+            await self._store.put_if_absent(self._keys.late(name), body, first=False)
+
+    async def left(self, name: str) -> bytes | None:
+        """What somebody has left under this name. Raises store errors."""
+        try:
+            return await self._store.get(self._keys.late(name), max_bytes=MAX_RECORD_BYTES)
+        except Absent:
+            return None
 
     async def _commit(self, draft: Draft) -> None:
         self._ended_by = Unavailable(f"whether {draft.record.key} was written is not known")

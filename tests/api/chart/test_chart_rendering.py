@@ -19,6 +19,15 @@ RUNNER: Final = {"image": "registry.example.com/agenttask-runner:0.1.0", "imageP
 ELECTION: Final = {"enabled": True, "leaseName": "agenttask-operator"}
 MODEL: Final = {"model.baseURL": "https://api.example.com/v1", "model.name": "small"}
 
+WHOLE_MODEL: Final[Object] = {
+    "maxRetries": 5,
+    "caConfigMapRef": {"name": "roots", "key": "ca.crt"},
+    "headers": {"X-Team": "blue"},
+    "options": {"temperature": 0.2},
+    "price": {"input": "0.25", "output": "1"},
+    "fallbacks": [{"name": "large", "baseURL": "https://b.example.com", "apiKeySecretRef": {"name": "b", "key": "k"}}],
+}
+
 CONFIGURATIONS: Final[dict[str, tuple[Object, Object]]] = {
     "nothing but images": ({}, {}),
     "a model and its key": (
@@ -27,11 +36,30 @@ CONFIGURATIONS: Final[dict[str, tuple[Object, Object]]] = {
             "model": {
                 "baseURL": "https://api.example.com/v1",
                 "name": "small",
+                "maxRetries": 3,
                 "apiKeySecretRef": {"name": "agenttask-model", "key": "api-key"},
             }
         },
     ),
-    "a model without a key": (MODEL, {"model": {"baseURL": "https://api.example.com/v1", "name": "small"}}),
+    "a model without a key": (
+        MODEL,
+        {"model": {"baseURL": "https://api.example.com/v1", "name": "small", "maxRetries": 3}},
+    ),
+    "an address alone, where the chart's own chain is asked": (
+        {"model.baseURL": "https://api.example.com/v1"},
+        {
+            "model": {
+                "baseURL": "https://api.example.com/v1",
+                "name": "deepseek-v3.2",
+                "maxRetries": 3,
+                "fallbacks": [{"name": "gpt-4.1"}, {"name": "claude-sonnet-4.5"}],
+            }
+        },
+    ),
+    "a model with everything that belongs to it": (
+        {**MODEL, **{f"model.{key}": value for key, value in WHOLE_MODEL.items()}},
+        {"model": {"baseURL": "https://api.example.com/v1", "name": "small", **WHOLE_MODEL}},
+    ),
     "a bucket of AWS, opened by the pod's own identity": (
         {"store.s3.bucket": "agents"},
         {"store": {"s3": {"bucket": "agents"}}},
@@ -158,6 +186,16 @@ REFUSALS: Final[dict[str, tuple[Object, str]]] = {
     ),
     "half a model": ({"model.name": "small"}, "model is taken whole or not at all"),
     "a key for no model": ({"model.apiKeySecretRef.name": "keys"}, "model is taken whole or not at all"),
+    "a fallback of no model": ({"model.fallbacks": [{"name": "large"}]}, "model is taken whole or not at all"),
+    "a fallback behind the chart's own chain": (
+        {"model.baseURL": "https://api.example.com/v1", "model.fallbacks": [{"name": "large"}]},
+        "model.fallbacks need model.name",
+    ),
+    "a fallback's key without an endpoint": (
+        {**MODEL, "model.fallbacks": [{"name": "large", "apiKeySecretRef": {"name": "keys"}}]},
+        "baseURL",
+    ),
+    "half a price": ({**MODEL, "model.price": {"input": "1"}}, "output"),
     "a store without its bucket": ({"store.s3.prefix": "prod"}, "store is taken whole or not at all"),
     "a Redis store without its address": ({"store.redis.prefix": "prod"}, "set store.redis.url too"),
     "a folder without its volume": ({"store.filesystem.path": "prod"}, "set store.filesystem.claimName too"),

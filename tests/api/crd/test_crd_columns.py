@@ -18,7 +18,8 @@ STATUS: Final[Object] = {
     "reason": "Working",
     "message": "Attempt 2 is running.",
     "attempt": 2,
-    "progress": {"step": 12, "maxSteps": 50, "display": "12/50"},
+    "progress": {"step": 12, "maxSteps": 50, "display": "12/50", "model": "small"},
+    "usage": {"totalTokens": 1234, "costUSD": "0.0312"},
     "counts": {"resumes": 1},
     "checkpoint": {"key": "k", "seq": 40, "time": "2020-01-01T00:00:00Z"},
     "attempts": [
@@ -42,11 +43,18 @@ def table(copy: Copy, *, task: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def test_the_columns_show_where_a_running_task_stands(copy: Copy) -> None:
     copy.create(name="columns", status=STATUS)
     plain, wide = table(copy, task="columns")
-    assert list(plain) == ["Name", "Phase", "Step", "Resumes", "Checkpoint", "Reason", "Age"]
+    assert list(plain) == ["Name", "Phase", "Step", "Resumes", "Checkpoint", "Cost-USD", "Reason", "Age"]
     assert (plain["Name"], plain["Phase"], plain["Step"], plain["Resumes"]) == ("columns", "Running", "12/50", 1)
     assert re.fullmatch(r"\d+y(\d+d)?", plain["Checkpoint"])  # an age, which is years by now
-    assert plain["Reason"] == "Working"
-    assert wide == {"Attempt": 2, "Pod": "columns-2", "Node": "two", "Message": "Attempt 2 is running."}
+    assert (plain["Cost-USD"], plain["Reason"]) == ("0.0312", "Working")
+    assert wide == {
+        "Attempt": 2,
+        "Pod": "columns-2",
+        "Node": "two",
+        "Model": "small",
+        "Tokens": 1234,
+        "Message": "Attempt 2 is running.",
+    }
 
 
 def test_a_task_nobody_has_seen_yet_has_empty_columns(copy: Copy) -> None:

@@ -37,6 +37,10 @@ def model(**fields: Any) -> Object:
     return spec(agent={"model": {**MODEL, **fields}})
 
 
+def fallback(**fields: Any) -> Object:
+    return model(fallbacks=[{"name": "large", **fields}])
+
+
 def s3(**fields: Any) -> Object:
     return spec(checkpoint={"s3": {"bucket": "agents", **fields}})
 
@@ -64,6 +68,36 @@ RULES = {
         refused_name="a.b",
         says="the name must be a DNS label of at most 52 characters",
     ),
+    "certificates vouch for a model's endpoint where there is a question": Case(
+        accepted=model(caConfigMapRef={"name": "roots"}),
+        refused=model(baseURL="http://example.com", caConfigMapRef={"name": "roots"}),
+        says="caConfigMapRef needs an https baseURL",
+    ),
+    "certificates vouch for a fallback's endpoint where there is a question": Case(
+        accepted=fallback(baseURL="https://example.com", caConfigMapRef={"name": "roots"}),
+        refused=fallback(baseURL="http://example.com", caConfigMapRef={"name": "roots"}),
+        says="caConfigMapRef needs an https baseURL",
+    ),
+    "a fallback's key has its endpoint beside it": Case(
+        accepted=fallback(baseURL="https://example.com", apiKeySecretRef={"name": "keys"}),
+        refused=fallback(apiKeySecretRef={"name": "keys"}),
+        says="apiKeySecretRef, headers and caConfigMapRef need a baseURL beside them",
+    ),
+    "a fallback's headers have their endpoint beside them": Case(
+        accepted=fallback(baseURL="https://example.com", headers={"X-Team": "blue"}),
+        refused=fallback(headers={"X-Team": "blue"}),
+        says="apiKeySecretRef, headers and caConfigMapRef need a baseURL beside them",
+    ),
+    "a header's name is one": Case(
+        accepted=model(headers={"X-Team": "blue"}),
+        refused=model(headers={"X Team": "blue"}),
+        says="header names are letters, digits and hyphens",
+    ),
+    "a header that carries the request is not the task's": Case(
+        accepted=model(headers={"X-Authorization": "blue"}),
+        refused=model(headers={"Authorization": "Bearer x"}),
+        says="this header is not for the task to set",
+    ),
     "a tool has one kind": Case(
         accepted=tool(http=HTTP),
         refused=tool(http=HTTP, command=["date"]),
@@ -73,6 +107,26 @@ RULES = {
         accepted=tool(command=["date"]),
         refused=tool(),
         says="exactly one of http and command must be set",
+    ),
+    "a probe is asked where the recovery is Reconcile": Case(
+        accepted=tool(http=HTTP, recovery="Reconcile", probe={"http": HTTP}),
+        refused=tool(http=HTTP, probe={"http": HTTP}),
+        says="recovery Reconcile needs a probe, and a probe needs it",
+    ),
+    "the recovery Reconcile has a probe": Case(
+        accepted=tool(http=HTTP, recovery="Reconcile", probe={"command": ["ask"]}),
+        refused=tool(http=HTTP, recovery="Reconcile"),
+        says="recovery Reconcile needs a probe, and a probe needs it",
+    ),
+    "a probe has one kind": Case(
+        accepted=tool(http=HTTP, recovery="Reconcile", probe={"http": HTTP}),
+        refused=tool(http=HTTP, recovery="Reconcile", probe={"http": HTTP, "command": ["ask"]}),
+        says="exactly one of http and command must be set",
+    ),
+    "a probe's command names a program": Case(
+        accepted=tool(http=HTTP, recovery="Reconcile", probe={"command": ["ask", ""]}),
+        refused=tool(http=HTTP, recovery="Reconcile", probe={"command": [""]}),
+        says="the program's name must not be empty",
     ),
     "a command names a program": Case(
         accepted=tool(command=["date", ""]),
@@ -115,6 +169,29 @@ BOUNDS = {
     "a model is named whole": Case(
         accepted=model(), refused=spec(agent={"model": {"name": "small"}}), says="model.baseURL: Required value"
     ),
+    "a fallback of the main endpoint has options and a price of its own": Case(
+        accepted=fallback(options={"temperature": 0.5}, price={"input": "1", "output": "2.5", "cachedInput": "0.1"}),
+        refused=fallback(price={"input": "1"}),
+        says="output: Required value",
+    ),
+    "a price is a number of dollars": Case(
+        accepted=model(price={"input": "0.25", "output": "1"}),
+        refused=model(price={"input": "$1", "output": "1"}),
+        says="price.input",
+    ),
+    "a header's value is one line": Case(
+        accepted=model(headers={"X-Team": "blue and green"}),
+        refused=model(headers={"X-Team": "blue\ngreen"}),
+        says="headers",
+    ),
+    "a model is asked again at most ten times": Case(
+        accepted=model(maxRetries=10), refused=model(maxRetries=11), says="maxRetries"
+    ),
+    "a model has at most eight fallbacks": Case(
+        accepted=model(fallbacks=[{"name": "large"}] * 8),
+        refused=model(fallbacks=[{"name": "large"}] * 9),
+        says="fallbacks",
+    ),
     "a model is reached by http or https": Case(
         accepted=model(baseURL="http://10.0.0.1:8000/v1"),
         refused=model(baseURL="ftp://example.com"),
@@ -130,15 +207,13 @@ BOUNDS = {
         refused=model(apiKeySecretRef={"key": "api-key"}),
         says="apiKeySecretRef.name: Required value",
     ),
-    "a tool's recovery is said": Case(
-        accepted=tool(http=HTTP),
-        refused=spec(agent={"tools": [{"name": "lookup", "http": HTTP}]}),
-        says="recovery: Required value",
+    "a tool recovers in one of three ways": Case(
+        accepted=tool(http=HTTP, recovery="Once"), refused=tool(http=HTTP, recovery="Never"), says="tools[0].recovery"
     ),
-    "no recovery is taken that does not work yet": Case(
-        accepted=tool(http=HTTP, recovery="Idempotent"),
-        refused=tool(http=HTTP, recovery="Once"),
-        says='recovery: Unsupported value: "Once"',
+    "a doubt is met in one of three ways": Case(
+        accepted=tool(http=HTTP, recovery="Once", onDoubt="TellModel"),
+        refused=tool(http=HTTP, recovery="Once", onDoubt="Ignore"),
+        says="tools[0].onDoubt",
     ),
     "a tool's name suits every model": Case(
         accepted=tool(http=HTTP, name="look_up-2"), refused=tool(http=HTTP, name="look up"), says="tools[0].name"

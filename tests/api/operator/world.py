@@ -263,9 +263,14 @@ class World:
             usage=contract.UsageStatus(
                 model_calls=step,
                 repeated_model_calls=0,
+                failed_model_calls=0,
+                unpriced_model_calls=0,
                 tool_calls=0,
                 prompt_tokens=1,
+                cached_tokens=0,
                 completion_tokens=1,
+                reasoning_tokens=0,
+                total_tokens=2,
                 attempts=(),
             ),
         )

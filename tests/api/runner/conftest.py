@@ -61,8 +61,6 @@ class Job:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            "AGENTTASK_MODEL_BASE_URL": self.model.base_url,
-            "AGENTTASK_MODEL_NAME": self.name,
             "AGENTTASK_MODEL_API_KEY": "sk-very-secret",
         }
 
@@ -91,7 +89,19 @@ class Job:
             "apiVersion": "agenttask.dev/v1alpha1",
             "kind": "AgentTask",
             "metadata": {"name": self.name},
-            "spec": {"prompt": prompt, "agent": {"systemPrompt": "Be exact.", "tools": tools}},
+            "spec": {
+                "prompt": prompt,
+                "agent": {
+                    "systemPrompt": "Be exact.",
+                    # With a price of its own, so that not each of many processes reads the whole list.
+                    "model": {
+                        "baseURL": self.model.base_url,
+                        "name": self.name,
+                        "price": {"input": "1", "output": "2"},
+                    },
+                    "tools": tools,
+                },
+            },
         }
 
     def start(self, *, dies: Place | None = None, store: Path | None = None) -> ForkServerProcess:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -22,6 +23,7 @@ from agenttask.contract import (
     HttpTool,
     Location,
     Model,
+    Price,
     RunnerStatus,
     TaskSpec,
     Tool,
@@ -35,6 +37,7 @@ from agenttask.store import Store
 from agenttask.store.memory import MemoryStore
 
 KEY = "sk-very-secret"
+PRICE = Price(input=Decimal(1), output=Decimal(2))
 PROMPT = "Add the numbers up."
 PREFIX = log_prefix(prefix="p", namespace="ns", name="task", uid="uid")
 
@@ -58,18 +61,41 @@ class World:
     model_calls: list[bytes] = field(default_factory=list)
     tool_calls: list[tuple[str, str]] = field(default_factory=list)
     """Idempotency key and body of each tool request."""
+    effects: list[tuple[str, str]] = field(default_factory=list)
+    """Those that did something."""
     before_model: Handler | None = None
     """May answer in the model's stead, or raise."""
     before_tool: Handler | None = None
+    after_tool: Handler | None = None
+    """The tool has taken effect, but nobody knows it yet."""
+    probes: list[str] = field(default_factory=list)
+    """Idempotency key of each question whether a call took effect; the answer is the truth."""
+    probe_says: httpx.Response | None = None
+    """The answer instead."""
+    one_id: bool = False
+    """The model gives all its calls the same id."""
 
     async def handle(self, request: httpx.Request) -> httpx.Response:
         if request.url.host == "tool.test":
-            self.tool_calls.append((request.headers["idempotency-key"], request.content.decode()))
-            instead = await self.before_tool(request) if self.before_tool else None
-            return instead or httpx.Response(200, text=str(msgspec.json.decode(request.content)["n"]))
+            return await self._use(request)
+        if request.url.host == "probe.test":
+            key = request.headers["idempotency-key"]
+            self.probes.append(key)
+            done = [body for used, body in self.effects if used == key]
+            answer = {"done": True, "result": msgspec.json.decode(done[0])["n"]} if done else {"done": False}
+            return self.probe_says or httpx.Response(200, json=answer)
         self.model_calls.append(request.content)
         instead = await self.before_model(request) if self.before_model else None
         return instead or httpx.Response(200, json=self._reply(msgspec.json.decode(request.content)))
+
+    async def _use(self, request: httpx.Request) -> httpx.Response:
+        use = (request.headers["idempotency-key"], request.content.decode())
+        self.tool_calls.append(use)
+        instead = await self.before_tool(request) if self.before_tool else None
+        if instead is None:
+            self.effects.append(use)
+        instead = instead or (await self.after_tool(request) if self.after_tool else None)
+        return instead or httpx.Response(200, text=str(msgspec.json.decode(request.content)["n"]))
 
     def repeated_model_calls(self) -> int:
         """How many requests were made more than once."""
@@ -87,11 +113,16 @@ class World:
         usage = {"prompt_tokens": 100, "completion_tokens": 10}
         if turn >= self.turns - 1:
             results = [message["content"] for message in request["messages"] if message["role"] == "tool"]
-            message: dict[str, Any] = {"role": "assistant", "content": f"The sum is {sum(map(int, results))}."}
+            total = sum(int(result) for result in results if result.isdigit())
+            message: dict[str, Any] = {"role": "assistant", "content": f"The sum is {total}."}
             return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage, "model": "m"}
         numbers = range(turn * self.width, (turn + 1) * self.width)
         calls = [
-            {"id": f"call_{i}", "type": "function", "function": {"name": "echo", "arguments": f'{{"n": {n}}}'}}
+            {
+                "id": "call_0" if self.one_id else f"call_{i}",
+                "type": "function",
+                "function": {"name": "echo", "arguments": f'{{"n": {n}}}'},
+            }
             for i, n in enumerate(numbers)
         ]
         message = {"role": "assistant", "content": None, "tool_calls": calls}
@@ -143,6 +174,7 @@ class Attempts:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     recorded: tuple[str, int] | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: {ENV_MODEL_API_KEY: KEY})
+    unreported: tuple[int, ...] | None = ()
 
     def assignment(self, *, number: int) -> Assignment:
         return Assignment(
@@ -156,7 +188,7 @@ class Attempts:
                 prompt=self.prompt,
                 agent=Agent(
                     system_prompt=self.system_prompt,
-                    model=Model(base_url="http://model.test/v1", name="m"),
+                    model=Model(base_url="http://model.test/v1", name="m", price=PRICE),
                     tools=(self.tool,),
                 ),
                 budget=Budget(steps=self.steps),
@@ -164,6 +196,7 @@ class Attempts:
             ),
             recorded_key=self.recorded[0] if self.recorded else None,
             recorded_seq=self.recorded[1] if self.recorded else None,
+            unreported=self.unreported,
         )
 
     def stop(self, *, grace_seconds: float = 30) -> Stop:

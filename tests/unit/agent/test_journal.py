@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 from agenttask.agent.events import Ended, Event, Reconfigured, Replied, Started, Tokens, ToolReturned
@@ -58,7 +59,7 @@ class Desk:
             clock=ManualClock(),
             patience=Patience(),
             policy=Policy(snapshot_every=snapshot_every),
-            charge=charge,
+            charge=partial(charge, guarded=False),
         )
         assert opened.log is not None
         state = restore(base=opened.restored.base, records=opened.records)

@@ -52,8 +52,8 @@ WRONG = {
         task(agent={"tools": [{"name": "t", "recovery": "Idempotent", "commnd": ["x"]}]}),
         "spec.agent.tools[0].commnd",
     ),
-    "a recovery that does not exist yet": (
-        task(agent={"tools": [{"name": "t", "recovery": "Once", "command": ["x"]}]}),
+    "a recovery that does not exist": (
+        task(agent={"tools": [{"name": "t", "recovery": "Never", "command": ["x"]}]}),
         "recovery",
     ),
     "a wrong type": (task(budget={"steps": "many"}), "budget.steps"),

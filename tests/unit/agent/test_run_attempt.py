@@ -70,13 +70,14 @@ async def test_status_says_where_the_run_stands(attempts: Attempts) -> None:
         "modelCalls": 4,
         "repeatedModelCalls": 0,
         "failedModelCalls": 0,
+        "unpricedModelCalls": 0,
         "toolCalls": 3,
         "promptTokens": 400,
         "cachedTokens": 0,
         "completionTokens": 40,
         "reasoningTokens": 0,
         "totalTokens": 440,
-        "unpricedModelCalls": 4,
+        "costUSD": "0.0005",
         "attempts": [{"attempt": 1, "modelCalls": 4, "repeatedModelCalls": 0}],
     }
     assert ending.head is not None

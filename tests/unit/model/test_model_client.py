@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from random import Random
@@ -14,8 +14,8 @@ import httpx
 import msgspec
 import pytest
 from agenttask.clock import ManualClock
-from agenttask.contract import Fallback, Model, Price, RunnerReason
-from agenttask.model.chain import SUCCESS_WINDOW
+from agenttask.contract import ENV_MODEL_API_KEY, ENV_MODEL_CA, Fallback, Model, Price, RunnerReason
+from agenttask.model.chain import SUCCESS_WINDOW, links_of
 from agenttask.model.client import Answered, Ask, ModelClient, Switched
 from agenttask.model.endpoint import Deadlines
 from agenttask.model.failures import MAX_MESSAGE, Failure, ModelError
@@ -56,14 +56,19 @@ class Endpoint:
         return [msgspec.json.decode(request.content) for request in self.requests]
 
     def client(
-        self, *, key: str | None = KEY, model: Model = MODEL, deadlines: Deadlines = DEFAULT, **secrets: str
+        self,
+        *,
+        key: str | None = KEY,
+        model: Model = MODEL,
+        deadlines: Deadlines = DEFAULT,
+        secrets: Mapping[str, str] = {},
     ) -> ModelClient:
         async def sleep(seconds: float) -> None:
             self.waits.append(seconds)
 
         return ModelClient(
             model=model,
-            secrets=({"AGENTTASK_MODEL_API_KEY": key} if key else {}) | secrets,
+            secrets={**({ENV_MODEL_API_KEY: key} if key else {}), **secrets},
             clock=self.clock,
             random=Random(1),
             sleep=sleep,
@@ -334,17 +339,12 @@ CHAIN = Model(
 )
 
 
-async def follow(endpoint: Endpoint, *, links: int, **secrets: str) -> None:
-    """Ask each link of the chain once."""
-    client = endpoint.client(model=CHAIN, **secrets)
-    for link in range(links):
-        await client.call(Ask(messages=[], tools=[], link=link, model=(CHAIN, *CHAIN.fallbacks)[link].name))
-    await client.close()
-
-
 async def test_a_key_and_headers_go_only_to_the_endpoint_they_are_written_beside() -> None:
     endpoint = Endpoint([whole])
-    await follow(endpoint, links=4, AGENTTASK_MODEL_API_KEY_2=OTHER_KEY)
+    client = endpoint.client(model=CHAIN, secrets={f"{ENV_MODEL_API_KEY}_2": OTHER_KEY})
+    for link in links_of(CHAIN):
+        await client.call(Ask(messages=[], tools=[], link=link.number, model=link.name))
+    await client.close()
     sent = [
         (request.url.host, request.headers.get("authorization"), request.headers.get("x-team"))
         for request in endpoint.requests
@@ -405,6 +405,6 @@ async def test_a_reply_has_its_price_at_once() -> None:
 
 def test_certificates_that_are_none_are_the_spec_s_fault() -> None:
     with pytest.raises(ModelError) as error:
-        Endpoint([whole]).client(AGENTTASK_MODEL_CA="no certificate")
+        Endpoint([whole]).client(secrets={ENV_MODEL_CA: "no certificate"})
     assert error.value.reason is RunnerReason.SPEC_INVALID
     assert isinstance(error.value.__cause__, ssl.SSLError | ValueError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -18,8 +19,13 @@ def body(message: Any, *, finish: str | None = "stop", **more: Any) -> bytes:
     return msgspec.json.encode({"choices": [{"message": message, "finish_reason": finish}], **more})
 
 
-def request(*messages: dict[str, Any], mode: Mode = Mode.WHOLE, **more: Any) -> bytes:
-    return encode_request(model="m", messages=messages, **({"tools": [], "options": {}, "mode": mode} | more))
+def request(
+    *messages: dict[str, Any],
+    mode: Mode = Mode.WHOLE,
+    tools: Sequence[dict[str, Any]] = (),
+    options: Mapping[str, Any] = {},
+) -> bytes:
+    return encode_request(model="m", messages=messages, tools=tools, options=options, mode=mode)
 
 
 def test_the_same_conversation_gives_the_same_bytes_whatever_the_order_of_its_keys() -> None:
@@ -53,7 +59,7 @@ def test_provider_options_are_passed_through() -> None:
 
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}", "x": 1}, "index": 0}
-REPLIES = [
+REPLIES: list[dict[str, Any]] = [
     {"role": "user", "content": "hi"},
     {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_content": "hm"},
     {"role": "tool", "tool_call_id": "c", "content": "1"},

@@ -205,6 +205,30 @@ def test_what_the_user_wants_of_the_pod_is_laid_over_it() -> None:
     assert {key: spec[key] for key in passed} == {key: wish[key] for key in passed}
 
 
+def test_each_endpoint_of_a_model_has_its_own_key_and_certificates_and_a_fallback_without_one_has_none() -> None:
+    model = {
+        "baseURL": "https://a.example/v1",
+        "name": "small",
+        "apiKeySecretRef": {"name": "a"},
+        "fallbacks": [
+            {"name": "large"},
+            {
+                "name": "other",
+                "baseURL": "https://b.example/v1",
+                "apiKeySecretRef": {"name": "b", "key": "k"},
+                "caConfigMapRef": {"name": "roots"},
+            },
+            {"name": "open", "baseURL": "http://c.example/v1"},
+        ],
+    }
+    found = env(rendered(task(spec={"agent": {"model": model}})))
+    assert {name: one["valueFrom"] for name, one in found.items() if "MODEL" in name} == {
+        "AGENTTASK_MODEL_API_KEY": secret("a", "api-key"),
+        "AGENTTASK_MODEL_API_KEY_2": secret("b", "k"),
+        "AGENTTASK_MODEL_CA_2": {"configMapKeyRef": {"name": "roots", "key": "ca.crt"}},
+    }
+
+
 def test_a_task_that_names_its_model_or_store_inherits_none_of_the_chart() -> None:
     own = task(
         spec={
