@@ -104,6 +104,26 @@ RULES = {
         refused=pod(volumes=[{"name": "agenttask-token", "emptyDir": {}}]),
         says="names that start with agenttask- are reserved",
     ),
+    "a key of the key service needs the key service": Case(
+        accepted=s3(encryption={"type": "SSE-KMS", "kmsKeyID": "key-1"}),
+        refused=s3(encryption={"type": "SSE-S3", "kmsKeyID": "key-1"}),
+        says="kmsKeyID needs the type SSE-KMS",
+    ),
+    "certificates need an endpoint that shows some": Case(
+        accepted=s3(endpoint="https://s3.example.com", caConfigMapRef={"name": "cas"}),
+        refused=s3(endpoint="http://s3.example.com", caConfigMapRef={"name": "cas"}),
+        says="caConfigMapRef needs an https endpoint",
+    ),
+    "certificates need a Redis that shows some": Case(
+        accepted=redis(caConfigMapRef={"name": "cas"}),
+        refused=redis(url="redis://redis", caConfigMapRef={"name": "cas"}),
+        says="caConfigMapRef needs a rediss URL",
+    ),
+    "a log lies in one place": Case(
+        accepted=redis(),
+        refused=spec(checkpoint={"redis": {"url": "redis://r"}, "filesystem": {"claimName": "c"}}),
+        says="at most one of s3, redis and filesystem may be set",
+    ),
 }
 
 BOUNDS = {
@@ -171,26 +191,11 @@ BOUNDS = {
     "encryption is of a known kind": Case(
         accepted=s3(encryption={"type": "SSE-S3"}), refused=s3(encryption={"type": "SSE-C"}), says="encryption.type"
     ),
-    "a key of the key service needs the key service": Case(
-        accepted=s3(encryption={"type": "SSE-KMS", "kmsKeyID": "key-1"}),
-        refused=s3(encryption={"type": "SSE-S3", "kmsKeyID": "key-1"}),
-        says="kmsKeyID needs the type SSE-KMS",
-    ),
-    "certificates need an endpoint that shows some": Case(
-        accepted=s3(endpoint="https://s3.example.com", caConfigMapRef={"name": "cas"}),
-        refused=s3(endpoint="http://s3.example.com", caConfigMapRef={"name": "cas"}),
-        says="caConfigMapRef needs an https endpoint",
-    ),
     "a Redis address has no password in it": Case(
         accepted=redis(), refused=redis(url="redis://:secret@redis.example.com"), says="redis.url"
     ),
     "a Redis address is one": Case(
         accepted=redis(url="redis://redis"), refused=redis(url="https://redis"), says="redis.url"
-    ),
-    "certificates need a Redis that shows some": Case(
-        accepted=redis(caConfigMapRef={"name": "cas"}),
-        refused=redis(url="redis://redis", caConfigMapRef={"name": "cas"}),
-        says="caConfigMapRef needs a rediss URL",
     ),
     "a Redis prefix stays a path": Case(
         accepted=redis(prefix="prod/eu"), refused=redis(prefix="prod/../dev"), says="redis.prefix"
@@ -212,11 +217,6 @@ BOUNDS = {
         accepted=spec(checkpoint={"filesystem": {"claimName": "c", "path": "prod/eu"}}),
         refused=spec(checkpoint={"filesystem": {"claimName": "c", "path": "../x"}}),
         says="filesystem.path",
-    ),
-    "a log lies in one place": Case(
-        accepted=redis(),
-        refused=spec(checkpoint={"redis": {"url": "redis://r"}, "filesystem": {"claimName": "c"}}),
-        says="at most one of s3, redis and filesystem may be set",
     ),
     "writes are verified in one of two ways": Case(
         accepted=spec(checkpoint={"verify": "ReadBack"}),
@@ -299,7 +299,7 @@ def test_the_smallest_task_is_complete_and_shows_its_defaults(copy: Copy) -> Non
     made = copy.admin.send("POST", copy.path(), body=body, dryRun="All", fieldValidation="Strict")
     assert made.body["spec"] == {
         "prompt": "Hello.",
-        "checkpoint": {},
+        "checkpoint": {"verify": "Checksum", "everySteps": 1, "keepLast": 3, "onCorruption": "Rewind"},
         "budget": {"steps": 50},
         "retry": {"maxFailures": 3, "maxBackoffSeconds": 300},
         "suspend": False,

@@ -83,7 +83,7 @@ async def test_a_foreign_pod_of_the_next_name_burns_the_number(world: World) -> 
         (1, "Replaced", "NameTaken"),
         (2, None, None),
     ]
-    assert status["counts"] == {"disruptions": 0, "failures": 0, "ooms": 0, "resumes": 0}
+    assert status["counts"] == {"disruptions": 0, "failures": 0, "lostRecords": 0, "ooms": 0, "resumes": 0}
     other = world.pod(1)
     assert other is not None
     assert "deletionTimestamp" not in other["metadata"]
