@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 from agenttask import contract
+from agenttask.places import resolve
 
 from agenttask_operator import places
 from agenttask_operator.observed import Task
@@ -89,7 +90,7 @@ def _location(*, task: Task, spec: contract.TaskSpec, settings: Settings) -> con
     default = None
     if store is not None:
         default = contract.Checkpoint(s3=store.s3, redis=store.redis, filesystem=store.filesystem)
-    place = places.resolve(own=spec.checkpoint, default=default, recorded=task.status.location)
+    place = resolve(own=spec.checkpoint, default=default, recorded=task.status.location)
     if place is None:
         raise SpecInvalidError("The task names no store (spec.checkpoint) and the operator has no default store.")
     return place

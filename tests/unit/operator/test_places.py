@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from agenttask import contract
+from agenttask import places as everybodys
 from agenttask_operator import places
 
 S3 = {
@@ -35,7 +36,7 @@ def checkpoint(**fields: Any) -> contract.Checkpoint:
 
 
 def resolve(own: contract.Checkpoint, recorded: contract.Location | None = None) -> contract.Location | None:
-    return places.resolve(own=own, default=checkpoint(s3={"bucket": "charts"}), recorded=recorded)
+    return everybodys.resolve(own=own, default=checkpoint(s3={"bucket": "charts"}), recorded=recorded)
 
 
 LOCATIONS: dict[str, tuple[dict[str, Any], contract.Location]] = {
