@@ -80,7 +80,7 @@ def test_a_place_is_taken_whole(own: dict[str, Any], want: contract.Location) ->
 
 
 def test_there_may_be_no_place() -> None:
-    assert places.resolve(own=checkpoint(), default=None, recorded=None) is None
+    assert everybodys.resolve(own=checkpoint(), default=None, recorded=None) is None
 
 
 def test_a_recorded_place_stays_and_what_opens_it_follows_the_task() -> None:
