@@ -196,13 +196,18 @@ def starting(view: View) -> _Verdict | None:
 
 
 def running(view: View) -> _Verdict | None:
-    """The runner of this attempt holds the log."""
+    """The runner of this attempt holds the log. What stalled the one before stands until it has recorded anything new.
+
+    A refused key, for one, shows only after the claim: each retry would look healed for as long as it lasts.
+    """
     if view.pod is None:
         return None
     entry = view.status.current
     where = f" on node {entry.node}" if entry and entry.node else ""
     saying = Saying(Reason.WORKING, f"Attempt {view.status.attempt} works in pod {view.pod.metadata.name}{where}.")
-    return _Verdict(phase=Phase.RUNNING, saying=saying, status=view.status, live=True)
+    stalls = account.fresh(status=view.status, task=view.task).stalls
+    stalled = _blamed_before(view) if stalls else None
+    return _Verdict(phase=Phase.RUNNING, saying=saying, status=view.status, live=True, stalled=stalled)
 
 
 def exhausted(view: View) -> _Verdict | None:
@@ -243,7 +248,9 @@ def waiting(view: View) -> _Verdict | None:
 def start(view: View) -> _Verdict | None:
     """Raise the attempt. Its pod is made only after this is recorded."""
     assert view.plan is not None  # noqa: S101 - `invalid` comes first
-    number = max(view.status.attempt, view.newest_attempt) + 1
+    before = view.status.current
+    met = before.newest_attempt if before is not None else None
+    number = max(view.status.attempt, met or 0) + 1
     pod = contract.pod_name(task=view.task.metadata.name, attempt=number)
     raised = account.opened(status=view.status, attempt=number, pod=pod, now=view.second)
     if raised.location is None:
@@ -279,8 +286,7 @@ def _starting(
     view: View, *, stalled: Saying | None = None, create: bool = False, until: datetime | None = None
 ) -> _Verdict:
     """An open attempt that holds no log yet. What stalled the one before stands until this one has come further."""
-    before = [one for one in view.status.attempts if one.attempt < view.status.attempt]
-    stalled = stalled or (_blamed(before[-1]) if before else None)
+    stalled = stalled or _blamed_before(view)
     entry = view.status.current
     pod = entry.pod if entry else ""
     source = f" and goes on from {view.task.checkpoint.key}" if view.task.checkpoint else ""
@@ -304,6 +310,12 @@ def _stopping(view: View, *, why: str) -> _Verdict:
 def _blamed(entry: Attempt) -> Saying | None:
     """What the attempt stalled over, where it did."""
     return _said(entry) if entry.outcome in {Outcome.STALLED, Outcome.UNAVAILABLE} else None
+
+
+def _blamed_before(view: View) -> Saying | None:
+    """What the attempt before this one stalled over, where it did."""
+    before = [one for one in view.status.attempts if one.attempt < view.status.attempt]
+    return _blamed(before[-1]) if before else None
 
 
 def _said(entry: Attempt) -> Saying:

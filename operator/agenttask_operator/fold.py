@@ -72,8 +72,6 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool
     """The pod was made from another spec than the present one."""
     refusal: Refusal | None
-    newest_attempt: int
-    """The newest attempt a fenced runner met in the log."""
     deadline: datetime | None
     """When time alone may change the facts."""
 
@@ -140,7 +138,6 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
         problem=problem,
         changed=pod is not None and wanted is not None and made_from != wanted,
         refusal=refusal,
-        newest_attempt=(end.newest_attempt or 0) if end is not None else 0,
         deadline=_deadline(pod),
     )
 

@@ -211,6 +211,8 @@ class Attempt(_Read, frozen=True, kw_only=True):
     reason: str | None = None
     message: str | None = None
     resumed_from: str | None = None
+    newest_attempt: int | None = None
+    """The newest attempt whose claim it met in the log, where it said so; the next number is above it."""
     damage: str | None = None
     """What its runner found broken in the checkpoint log."""
 
@@ -234,6 +236,8 @@ class Retry(_Read, frozen=True, kw_only=True):
     disruptions: int = 0
     stalls: int = 0
     silent_exits: int = 0
+    fences: int = 0
+    """Fenced attempts in a row, new steps notwithstanding."""
     not_before: datetime | None = None
 
 

@@ -7,7 +7,7 @@ import pytest
 from agenttask import contract
 from agenttask_operator.decide import decide
 from agenttask_operator.fold import Snapshot
-from agenttask_operator.observed import Outcome, Phase
+from agenttask_operator.observed import Outcome, Phase, Retry
 from agenttask_operator.reasons import Reason
 
 from tests.unit.operator.builders import (
@@ -88,6 +88,52 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             uid="pod-2",
             true=("Stalled",),
             ends={1: ("Stalled", "StoreDenied")},
+        ),
+    ),
+    "what stalled the last attempt still stands once this one holds the log: no flapping at each retry": (
+        snapshot(
+            task(
+                status=status(
+                    entry(1, outcome=Outcome.STALLED, reason="ModelDenied"),
+                    entry(2),
+                    pod_uid="pod-2",
+                    retry=Retry(generation=1, stalls=1, progress_digest="progress-3"),
+                ),
+                checkpoint=checkpoint(attempt=2, step=3),
+            ),
+            pod(2, state=RUNNING),
+        ),
+        Want(
+            rule="running",
+            phase=Phase.RUNNING,
+            reason=Reason.WORKING,
+            attempt=2,
+            uid="pod-2",
+            true=("Running", "Checkpointed", "Stalled"),
+            ends={1: ("Stalled", "ModelDenied")},
+        ),
+    ),
+    "a stall is over with the first new step": (
+        snapshot(
+            task(
+                status=status(
+                    entry(1, outcome=Outcome.STALLED, reason="ModelDenied"),
+                    entry(2),
+                    pod_uid="pod-2",
+                    retry=Retry(generation=1, stalls=1, progress_digest="progress-3"),
+                ),
+                checkpoint=checkpoint(attempt=2, step=4),
+            ),
+            pod(2, state=RUNNING),
+        ),
+        Want(
+            rule="running",
+            phase=Phase.RUNNING,
+            reason=Reason.WORKING,
+            attempt=2,
+            uid="pod-2",
+            true=("Running", "Checkpointed"),
+            ends={1: ("Stalled", "ModelDenied")},
         ),
     ),
     "the image cannot be pulled": (

@@ -85,6 +85,20 @@ def test_progress_is_no_work_and_a_claim_is(inbox: Inbox, queue: Recorder) -> No
     assert queue.added == [KEY]
 
 
+def test_the_first_new_step_after_a_stall_is_work_and_no_later_one(inbox: Inbox, queue: Recorder) -> None:
+    def stalled(progress: str, version: int) -> dict[str, Any]:
+        raw = raw_task(version=version, attempt=2, retry={"stalls": 2, "progressDigest": "p"})
+        raw["status"]["checkpoint"]["progressDigest"] = progress
+        return raw
+
+    inbox.task(kind="ADDED", raw=stalled("p", 5))
+    queue.added.clear()
+    inbox.task(kind="MODIFIED", raw=stalled("q", 6))
+    assert queue.added == [KEY]
+    inbox.task(kind="MODIFIED", raw=stalled("r", 7))
+    assert queue.added == [KEY]
+
+
 def test_of_what_a_listing_finds_only_the_unfinished_is_work(inbox: Inbox, queue: Recorder) -> None:
     inbox.task(kind=None, raw=raw_task(phase="Completed"))
     assert queue.added == []
