@@ -13,7 +13,7 @@ import tempfile
 import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast
 
 from agenttask.errors import TooLarge, Unavailable
@@ -53,6 +53,15 @@ class Encryption:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """Keys of an S3 server."""
+
+    access_key_id: str
+    secret_access_key: str | None = field(repr=False)
+    session_token: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Server:
     """Where an S3 server is and how it wants to be spoken to."""
 
@@ -65,10 +74,12 @@ class Server:
     ca: str | None = None
     """The certificates that vouch for the server, PEM, instead of the machine's (or AWS_CA_BUNDLE's)."""
     encryption: Encryption | None = None
+    credentials: Credentials | None = None
+    """None: those of the usual AWS chain."""
 
 
 class S3Store:
-    """Objects in a bucket. Credentials come from the usual AWS chain."""
+    """Objects in a bucket."""
 
     def __init__(self, *, bucket: str, server: Server) -> None:
         self._bucket = bucket
@@ -232,11 +243,15 @@ def _make_client(server: Server, trusted: str | None) -> S3Client:
         response_checksum_validation="when_required",
         s3=cast(Any, {"addressing_style": style}),
     )
+    keys = server.credentials
     client = session.create_client(
         "s3",
         endpoint_url=server.endpoint,
         region_name=server.region or session.get_config_variable("region") or "us-east-1",
         config=config,
         verify=trusted,
+        aws_access_key_id=keys.access_key_id if keys else None,
+        aws_secret_access_key=keys.secret_access_key if keys else None,
+        aws_session_token=keys.session_token if keys else None,
     )
     return cast("S3Client", client)
