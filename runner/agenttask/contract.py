@@ -124,6 +124,8 @@ class RunnerReason(StrEnum):
     """The store cannot hold a checkpoint log: put-if-absent is not honoured, for one."""
     CHECKPOINT_LOST = "CheckpointLost"
     """The recorded checkpoint is above every record in the store, or the log is empty."""
+    CHECKPOINT_GONE = "CheckpointGone"
+    """The checkpoint to resume from is not in the store any more."""
     CHECKPOINT_CORRUPT = "CheckpointCorrupt"
     """A record that is needed does not verify."""
     FORMAT_TOO_NEW = "FormatTooNew"
@@ -277,10 +279,38 @@ class Retry(_Wire, frozen=True):
     max_backoff_seconds: int = 300
 
 
+class Place(_Wire, frozen=True):
+    """Where logs lie: a store, and a path in it."""
+
+    type: Literal["s3", "redis", "filesystem"]
+    bucket: str | None = None
+    prefix: str = ""
+    endpoint: str | None = None
+    """Address of the S3 server, or URL of the Redis server."""
+    region: str | None = None
+    claim_name: str | None = None
+    """Of a filesystem store in a cluster: the volume, mounted at `STORE_DIR`."""
+    path: str | None = None
+    """Folder of a filesystem store: inside the volume, or on this machine in a local run."""
+
+
+class ResumeFrom(_Wire, frozen=True):
+    """A checkpoint of another task in the same namespace and store: of a `task`, or under a `location`."""
+
+    task: str | None = None
+    location: Place | None = None
+    key: str | None = None
+    """Key of a record; None: the newest one of `task`."""
+    parts: tuple[Literal["Conversation", "Results"], ...] = ("Conversation", "Results")
+    """What is taken along: the messages, and what the tool calls in them returned."""
+
+
 class TaskSpec(_Wire, frozen=True):
     """`spec` of an AgentTask. `pod` is merged into the runner pod by the operator and means nothing to a runner."""
 
-    prompt: str
+    prompt: str | None = None
+    """The first user message, or the next one of a fork; None in a fork alone."""
+    resume_from: ResumeFrom | None = None
     agent: Agent = Agent()
     checkpoint: Checkpoint = Checkpoint()
     budget: Budget = Budget()
@@ -290,29 +320,30 @@ class TaskSpec(_Wire, frozen=True):
     pod: dict[str, Any] = {}
 
 
-class Location(_Wire, frozen=True):
+class Location(Place, frozen=True):
     """`status.location`: where the log lies and how its store is spoken to, resolved before attempt 1.
 
     The place is immutable from then on; the rest follows `spec.checkpoint` as long as that names the place itself.
     """
 
-    type: Literal["s3", "redis", "filesystem"]
-    bucket: str | None = None
-    prefix: str = ""
-    endpoint: str | None = None
-    """Address of the S3 server, or URL of the Redis server."""
-    region: str | None = None
     addressing: Literal["Path", "Virtual"] | None = None
     encryption: Encryption | None = None
     ttl_seconds: int | None = None
     durability: Durability | None = None
-    claim_name: str | None = None
-    """Of a filesystem store in a cluster: the volume, mounted at `STORE_DIR`."""
-    path: str | None = None
-    """Folder of a filesystem store: inside the volume, or on this machine in a local run."""
     ca_config_map: ConfigMapKeyRef | None = None
     credentials_secret: str | None = None
     """Name of the Secret written beside the place, so that a changed default never sends a key elsewhere."""
+
+
+class ForkedFrom(_Wire, frozen=True):
+    """`status.forkedFrom`: what a fork goes on from, resolved before attempt 1."""
+
+    task: str
+    """Name of the original."""
+    uid: str
+    key: str
+    """Key of the record, in the store of the fork itself."""
+    seq: int
 
 
 class Assignment(_Wire, frozen=True):
@@ -329,6 +360,8 @@ class Assignment(_Wire, frozen=True):
     recorded_key: str | None = None
     """`status.checkpoint.key` when the attempt was raised: a lower bound for what the log must hold."""
     recorded_seq: int | None = None
+    forked_from: ForkedFrom | None = None
+    """What an empty log begins with."""
 
 
 class Termination(_Wire, frozen=True):
@@ -390,6 +423,15 @@ class AttemptUsage(_Wire, frozen=True):
     repeated_model_calls: int
 
 
+class InheritedUsage(_Wire, frozen=True):
+    """What the original of a fork had used up to where it was forked."""
+
+    model_calls: int
+    tool_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
 class UsageStatus(_Wire, frozen=True):
     """`status.usage`: totals over the whole task, and the last 10 attempts one by one."""
 
@@ -399,6 +441,8 @@ class UsageStatus(_Wire, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     attempts: tuple[AttemptUsage, ...]
+    inherited: InheritedUsage | None = None
+    """Of a fork; in none of the totals."""
 
 
 class ResultStatus(_Wire, frozen=True):
@@ -433,6 +477,16 @@ _UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 def pod_name(*, task: str, attempt: int) -> str:
     """Name of the pod of one attempt: at most 63 characters, since a task's name has at most 52."""
     return f"{task}-{attempt}"
+
+
+def origin(key: str, *, prefix: str, namespace: str) -> ForkedFrom | None:
+    """What the key of a record below `<prefix>/<namespace>/` names, or None if it is no such key."""
+    folder = "/".join(part for part in (prefix.strip("/"), namespace) if part)
+    found = _RECORD.fullmatch(key.removeprefix(f"{folder}/")) if key.startswith(f"{folder}/") else None
+    return None if found is None else ForkedFrom(task=found[1], uid=found[2], key=key, seq=int(found[3]))
+
+
+_RECORD: Final = re.compile(r"([^/]+)/([^/]+)/log/([0-9]{12})")
 
 
 def log_prefix(*, prefix: str, namespace: str, name: str, uid: str) -> str:

@@ -45,6 +45,8 @@ def parse(task: dict[str, Any], *, source: str) -> Manifest:
         spec = msgspec.convert(raw, TaskSpec)
     except msgspec.ValidationError as error:
         raise SpecInvalid(f"{source}: spec: {error}") from error
+    if spec.prompt is None and spec.resume_from is None:
+        raise SpecInvalid(f"{source}: spec: `prompt` is needed, unless `resumeFrom` is set")
     for unknown in unknown_fields(raw, msgspec.inspect.type_info(TaskSpec), path="spec"):
         raise SpecInvalid(f"{source}: unknown field {unknown}")
     return Manifest(namespace=metadata.get("namespace"), name=metadata["name"], spec=spec)
