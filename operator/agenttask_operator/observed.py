@@ -163,6 +163,11 @@ class Pod(_Read, frozen=True, kw_only=True):
         return int(label) if label.isdecimal() else None
 
     @property
+    def task(self) -> str | None:
+        """The task's name on its label, by which its pods are found."""
+        return self.metadata.labels.get(contract.LABEL_TASK)
+
+    @property
     def runner(self) -> ContainerState:
         """State of the container `runner`; empty until the kubelet has reported."""
         found = (one.state for one in self.status.container_statuses if one.name == contract.CONTAINER)

@@ -150,7 +150,7 @@ REASONS: Final[dict[str, str]] = {
     RunnerReason.CHECKPOINT_CORRUPT: "A record that is needed does not verify.",
     RunnerReason.FORMAT_TOO_NEW: "The log was written in a format this runner cannot read. Use a newer runner image.",
     RunnerReason.STOPPED: "The runner got SIGTERM and recorded its work.",
-    RunnerReason.FENCED: "The log holds a newer claim; the next attempt goes above it. Again and again: who else works on it?",
+    RunnerReason.FENCED: "The log holds a newer claim, and the next attempt goes above it. In a row: another cluster?",
     RunnerReason.INTERNAL_ERROR: "A defect of the runner; the message and the pod's log say where.",
 }
 

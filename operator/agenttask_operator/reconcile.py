@@ -141,20 +141,29 @@ class Reconciler:
         except RefusedError as error:
             self._refuse(key=key, task=task, message=str(error), name_taken=False)
         except ExistsError as error:
-            if not await self._is_ours(task=task, attempt=attempt):
+            if not await self._adopt(task=task, attempt=attempt):
                 self._refuse(key=key, task=task, message=str(error), name_taken=True)
         else:
             self._refusals.pop(key, None)
 
-    async def _is_ours(self, *, task: Task, attempt: int) -> bool:
-        """Whether the pod that has the name is this attempt's: made by an operator that died before it could say so."""
+    async def _adopt(self, *, task: Task, attempt: int) -> bool:
+        """Whether the pod that has the name is this attempt's: made by an operator that died before it could say so.
+
+        One of the task's that lost its labels since is found by no listing again: it is deleted, and its number burnt.
+        """
         meta = task.metadata
         name = contract.pod_name(task=meta.name, attempt=attempt)
         try:
             pod = await self._cluster.get_pod(namespace=meta.namespace, name=name)
         except NotFoundError as error:
             raise ConflictError(f"Pod {name} was there and is gone") from error
-        return pod.owned_by(meta.uid) and pod.attempt == attempt
+        if not pod.owned_by(meta.uid):
+            return False
+        if pod.attempt == attempt and pod.task == meta.name:
+            return True
+        logger.warning("%s/%s deletes pod %s, which has lost its labels", meta.namespace, meta.name, name)
+        await self._cluster.delete_pod(namespace=meta.namespace, name=name, uid=pod.metadata.uid)
+        return False
 
     def _refuse(self, *, key: Key, task: Task, message: str, name_taken: bool) -> None:
         old = self._refusals.get(key)

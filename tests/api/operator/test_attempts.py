@@ -73,6 +73,21 @@ async def test_a_create_that_meets_its_own_pod_adopts_it(world: World) -> None:
     assert (world.status["attempt"], world.status["podUID"]) == (1, pod["metadata"]["uid"])
 
 
+@pytest.mark.parametrize("label", [contract.LABEL_TASK, contract.LABEL_ATTEMPT])
+async def test_a_pod_that_lost_a_label_before_it_was_recorded_is_deleted_and_its_number_burnt(
+    world: World, label: str
+) -> None:
+    world.apply()
+    await world.reconcile()
+    world.unlabel(1, label)
+    world.restart()
+    await world.settle()
+    assert world.pod(1) is None
+    pod = world.pod(2)
+    assert pod is not None
+    assert (world.status["attempt"], world.status["podUID"]) == (2, pod["metadata"]["uid"])
+
+
 async def test_a_foreign_pod_of_the_next_name_burns_the_number(world: World) -> None:
     world.foreign_pod(f"{world.name}-1")
     world.apply()

@@ -180,6 +180,11 @@ class World:
         }
         self._admin.must("POST", f"/api/v1/namespaces/{self.copy.namespace}/pods", body=pod)
 
+    def unlabel(self, attempt: int, label: str) -> None:
+        """Take a label off the pod, as a careless `kubectl label` does."""
+        body = {"metadata": {"labels": {label: None}}}
+        self._admin.must("PATCH", self.pod_path(attempt), body=body, content_type=MERGE)
+
     # Scheduler and kubelet.
 
     def pod_path(self, attempt: int) -> str:
