@@ -19,7 +19,7 @@ Whatever rule matched, at most one attempt's pod may live: every other live pod 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -92,7 +92,7 @@ def decide(*, snapshot: Snapshot, now: datetime) -> Decision:
     facts = status.Facts(
         generation=view.task.metadata.generation,
         recorded=view.task.checkpoint is not None,
-        refused=Saying(Reason.SPEC_INVALID, view.problem) if view.problem else None,
+        refused=view.problem,
         change_pending=verdict.live and view.changed,
         suspended=rule is suspended and not verdict.live and not view.open,
         stalled=verdict.stalled,
@@ -113,8 +113,13 @@ def settled(view: View) -> _Verdict | None:
     entry = view.status.current
     if view.open or entry is None or entry.outcome not in {Outcome.COMPLETED, Outcome.FAILED}:
         return None
-    phase = Phase.COMPLETED if entry.outcome == Outcome.COMPLETED else Phase.FAILED
-    return _Verdict(phase=phase, saying=_said(entry), status=view.status)
+    if entry.outcome == Outcome.COMPLETED:
+        return _Verdict(phase=Phase.COMPLETED, saying=_said(entry), status=view.status)
+    saying, point = _said(entry), view.task.checkpoint
+    if point is not None:
+        stanza = f"resumeFrom: {{task: {view.task.metadata.name}, key: {point.key}}}"
+        saying = Saying(saying.reason, f"{saying.message}; a new task goes on from here with {stanza}")
+    return _Verdict(phase=Phase.FAILED, saying=saying, status=view.status)
 
 
 def cancelled(view: View) -> _Verdict | None:
@@ -228,8 +233,8 @@ def invalid(view: View) -> _Verdict | None:
     """Nothing can be started from this spec."""
     if view.problem is None:
         return None
-    stalled = Saying(Reason.SPEC_INVALID, view.problem)
-    return _Verdict(phase=view.idle_phase, saying=stalled, status=view.status, stalled=stalled)
+    until = view.second + SOURCE_AGAIN if view.problem.reason in _PASSING else None
+    return _Verdict(phase=view.idle_phase, saying=view.problem, status=view.status, stalled=view.problem, until=until)
 
 
 def waiting(view: View) -> _Verdict | None:
@@ -255,6 +260,7 @@ def start(view: View) -> _Verdict | None:
     raised = account.opened(status=view.status, attempt=number, pod=pod, now=view.second)
     if raised.location is None:
         raised = replace(raised, location=view.plan.location)
+    raised = replace(raised, forked_from=view.origin)
     return _starting(replace(view, status=raised), create=True)
 
 
@@ -278,6 +284,9 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 """In order; the order is part of the behaviour and tested."""
 
+SOURCE_AGAIN: Final = timedelta(seconds=15)
+"""When to look again for what a fork is to go on from: nothing tells that it has come."""
+_PASSING: Final = {Reason.SOURCE_NOT_FOUND, Reason.NO_CHECKPOINT}
 _UNSCHEDULED: Final = {"Unschedulable": Reason.UNSCHEDULABLE, "SchedulingGated": Reason.SCHEDULING_GATED}
 _IMAGE: Final = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 
@@ -289,7 +298,8 @@ def _starting(
     stalled = stalled or _blamed_before(view)
     entry = view.status.current
     pod = entry.pod if entry else ""
-    source = f" and goes on from {view.task.checkpoint.key}" if view.task.checkpoint else ""
+    point = view.task.checkpoint or view.status.forked_from
+    source = f" and goes on from {point.key}" if point else ""
     saying = Saying(Reason.STARTING, f"Attempt {view.status.attempt} starts in pod {pod}{source}.")
     return _Verdict(
         phase=view.starting_phase,

@@ -23,12 +23,14 @@ import msgspec
 from agenttask import contract
 from msgspec.structs import replace
 
-from agenttask_operator import account, exits, pods
+from agenttask_operator import account, exits, forks, pods
 from agenttask_operator.exits import End
+from agenttask_operator.forks import ForkRefusedError
 from agenttask_operator.observed import Attempt, Counts, Outcome, Phase, Pod, Status, Task
 from agenttask_operator.pods import Plan, SpecInvalidError
 from agenttask_operator.reasons import Reason
 from agenttask_operator.settings import Settings
+from agenttask_operator.status import Saying
 
 NODE_LOST: Final = timedelta(seconds=30)
 OVERDUE: Final = timedelta(seconds=10)
@@ -55,6 +57,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     departed: Pod | None = None
     """The current attempt's pod as last seen, if it was seen to be deleted: evidence of why, never of whether."""
     refusal: Refusal | None = None
+    source: Task | None = None
+    """The task that a fork not yet resolved is to go on from, if it exists."""
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +72,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     pod: Pod | None
     open: bool
     plan: Plan | None
-    problem: str | None
+    origin: contract.ForkedFrom | None
+    """Of a fork: what it goes on from."""
+    problem: Saying | None
+    """Why nothing can be started now."""
     changed: bool
     """The pod was made from another spec than the present one."""
     refusal: Refusal | None
@@ -110,6 +117,9 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
     """Fold the facts into the status."""
     task = snapshot.task
     plan, problem = _plan(snapshot)
+    origin = task.status.forked_from
+    if plan is not None and plan.spec.resume_from is not None and origin is None:
+        origin, problem = _origin(snapshot, plan=plan, resume=plan.spec.resume_from)
     wanted = pods.digest(task=task, plan=plan, settings=snapshot.settings) if plan is not None else None
     status = _with_entry(task, now=now)
     pod = _pod_of(status=status, found=snapshot.pods) if _is_open(status) else None
@@ -135,6 +145,7 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
         pod=pod,
         open=_is_open(status),
         plan=plan,
+        origin=origin,
         problem=problem,
         changed=pod is not None and wanted is not None and made_from != wanted,
         refusal=refusal,
@@ -148,11 +159,21 @@ def _is_open(status: Status) -> bool:
     return not over and entry is not None and entry.end is None
 
 
-def _plan(snapshot: Snapshot) -> tuple[Plan | None, str | None]:
+def _plan(snapshot: Snapshot) -> tuple[Plan | None, Saying | None]:
     try:
         return pods.plan(task=snapshot.task, settings=snapshot.settings), None
     except SpecInvalidError as error:
-        return None, str(error)
+        return None, Saying(Reason.SPEC_INVALID, str(error))
+
+
+def _origin(
+    snapshot: Snapshot, *, plan: Plan, resume: contract.ResumeFrom
+) -> tuple[contract.ForkedFrom | None, Saying | None]:
+    namespace = snapshot.task.metadata.namespace
+    try:
+        return forks.resolve(resume=resume, location=plan.location, namespace=namespace, source=snapshot.source), None
+    except ForkRefusedError as error:
+        return None, Saying(error.reason, str(error))
 
 
 def _policy(spec: dict[str, Any]) -> contract.Retry:

@@ -8,10 +8,10 @@ aware datetimes. Status of the task is what this operator (or one before it) wro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from agenttask import contract
@@ -195,6 +195,14 @@ class Pod(_Read, frozen=True, kw_only=True):
             one.state.running is not None for one in self.status.container_statuses if one.name != contract.CONTAINER
         )
 
+    @property
+    def held_up_since(self) -> datetime | None:
+        """Since when its node has been setting it up, volumes and network; None before, and once that is done."""
+        ready, placed = self.condition("PodReadyToStartContainers"), self.condition("PodScheduled")
+        if self.ended or ready is None or ready.status != "False" or placed is None or placed.status != "True":
+            return None
+        return placed.last_transition_time
+
     def condition(self, kind: str) -> PodCondition | None:
         """The condition of that type."""
         return next((one for one in self.status.conditions if one.type == kind), None)
@@ -202,6 +210,19 @@ class Pod(_Read, frozen=True, kw_only=True):
     def owned_by(self, uid: str) -> bool:
         """Whether the object with that UID is its controller."""
         return any(owner.uid == uid and owner.controller for owner in self.metadata.owner_references)
+
+
+class Complaint(_Read, frozen=True, kw_only=True):
+    """What a kubelet says of a pod it cannot set up, in an Event: the pod's own status says nothing of it."""
+
+    reason: str
+    note: str = ""
+    deprecated_last_timestamp: datetime | None = None
+
+    @property
+    def of_setup(self) -> bool:
+        """Whether it is about volumes or network."""
+        return self.reason in {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"}
 
 
 class Attempt(_Read, frozen=True, kw_only=True):
@@ -267,6 +288,7 @@ class Status(_Read, frozen=True, kw_only=True):
     attempt: int = 0
     pod_uid: str | None = msgspec.field(name="podUID", default=None)
     location: contract.Location | None = None
+    forked_from: contract.ForkedFrom | None = None
     attempts: tuple[Attempt, ...] = ()
     counts: Counts | None = None
     retry: Retry | None = None
@@ -314,6 +336,15 @@ def read_task(raw: Mapping[str, Any]) -> Task:
     if checkpoint is None:
         return task
     return msgspec.structs.replace(task, checkpoint=msgspec.convert(checkpoint, Checkpoint))
+
+
+def newest_complaint(raw: Iterable[Mapping[str, Any]]) -> Complaint | None:
+    """Of a pod's Events, as the API server sent them, the last that tells why it cannot be set up."""
+    found = [one for one in msgspec.convert(list(raw), list[Complaint]) if one.of_setup and one.note]
+    return max(found, key=lambda one: one.deprecated_last_timestamp or _EPOCH, default=None)
+
+
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 def read_pod(raw: Mapping[str, Any]) -> Pod:

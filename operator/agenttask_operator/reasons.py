@@ -64,6 +64,9 @@ class Reason(StrEnum):
     RETRIES_EXHAUSTED = "RetriesExhausted"
     POISON_CHECKPOINT = "PoisonCheckpoint"
     SPEC_INVALID = "SpecInvalid"
+    SOURCE_NOT_FOUND = "SourceNotFound"
+    NO_CHECKPOINT = "NoCheckpoint"
+    OTHER_STORE = "OtherStore"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     CONTAINER_REFUSED = "ContainerRefused"
@@ -128,6 +131,9 @@ REASONS: Final[dict[str, str]] = {
     Reason.RETRIES_EXHAUSTED: "More failures than `spec.retry.maxFailures`, and no step was ever recorded. Final.",
     Reason.POISON_CHECKPOINT: "More failures than `spec.retry.maxFailures` since the last step. Edit the spec.",
     Reason.SPEC_INVALID: "The spec asks for something that cannot be done; the message says what.",
+    Reason.SOURCE_NOT_FOUND: "`spec.resumeFrom.task` does not exist. It is looked for again and again.",
+    Reason.NO_CHECKPOINT: "`spec.resumeFrom.task` has no checkpoint yet. The fork starts by itself once it has one.",
+    Reason.OTHER_STORE: "`spec.resumeFrom` names another store than this task's; a fork copies within one.",
     Reason.SECRET_MISSING: "A Secret, or a key in it, does not exist. Create it: the pod starts by itself.",
     Reason.IMAGE_UNAVAILABLE: "The image cannot be pulled. Fix its name or credentials: an edit applies at once.",
     Reason.CONTAINER_REFUSED: "The node cannot make or start the container; the message is the node's.",
@@ -147,6 +153,7 @@ REASONS: Final[dict[str, str]] = {
     RunnerReason.STORE_DENIED: "The store refused the credentials.",
     RunnerReason.STORE_MISCONFIGURED: "The store cannot hold a checkpoint log: it ignores conditional writes, for one.",
     RunnerReason.CHECKPOINT_LOST: "The recorded checkpoint is above every record in the store, or the log is empty.",
+    RunnerReason.CHECKPOINT_GONE: "The checkpoint to fork is not in the store (any more); nothing was written.",
     RunnerReason.CHECKPOINT_CORRUPT: "A record that is needed does not verify.",
     RunnerReason.FORMAT_TOO_NEW: "The log was written in a format this runner cannot read. Use a newer runner image.",
     RunnerReason.STOPPED: "The runner got SIGTERM and recorded its work.",

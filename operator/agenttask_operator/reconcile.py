@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from agenttask import contract
 
-from agenttask_operator import pods, status
+from agenttask_operator import forks, pods, status
 from agenttask_operator.cluster import Cluster, ClusterError, ConflictError, ExistsError, NotFoundError, RefusedError
 from agenttask_operator.decide import Decision, decide
 from agenttask_operator.fold import Refusal, Snapshot
@@ -92,7 +92,10 @@ class Reconciler:
         return 0 if decision.create else decision.after_seconds
 
     def judge(self, *, task: Task, pods: tuple[Pod, ...]) -> Decision:
-        """Decide on objects as listed, without carrying it out: whether a live look is worth its two calls."""
+        """Decide on objects as listed, without carrying it out: whether a live look is worth its two calls.
+
+        What a fork is to go on from is not among them: a fork that has not begun may be looked at for nothing.
+        """
         return decide(snapshot=self._snapshot(task=task, pods=pods), now=self._clock())
 
     async def _gather(self, key: Key) -> Snapshot | None:
@@ -101,15 +104,25 @@ class Reconciler:
             task = await self._cluster.get_task(namespace=key.namespace, name=key.name)
         except NotFoundError:
             return None
-        return self._snapshot(task=task, pods=await self._cluster.pods_of(task))
+        return self._snapshot(task=task, pods=await self._cluster.pods_of(task), source=await self._source_of(task))
 
-    def _snapshot(self, *, task: Task, pods: tuple[Pod, ...]) -> Snapshot:
+    async def _source_of(self, task: Task) -> Task | None:
+        name = forks.source_of(task)
+        if name is None:
+            return None
+        try:
+            return await self._cluster.get_task(namespace=task.metadata.namespace, name=name)
+        except NotFoundError:
+            return None
+
+    def _snapshot(self, *, task: Task, pods: tuple[Pod, ...], source: Task | None = None) -> Snapshot:
         return Snapshot(
             task=task,
             pods=pods,
             settings=self._settings,
             departed=self.departed.get(task.status.pod_uid),
             refusal=self._refusals.get(Key(task.metadata.namespace, task.metadata.name)),
+            source=source,
         )
 
     async def _apply(self, *, key: Key, snapshot: Snapshot, decision: Decision) -> None:
@@ -127,6 +140,10 @@ class Reconciler:
             await self._cluster.delete_pod(namespace=key.namespace, name=pod.name, uid=pod.uid)
         if decision.status is not None:
             await self._announce(task=task, told=status.events(before=before.status, after=decision.status))
+            origin = decision.status.forked_from
+            if snapshot.source is not None and origin is not None:
+                told = status.forked(name=task.metadata.name, origin=origin)
+                await self._announce(task=snapshot.source, told=(told,))
 
     async def _create(self, *, key: Key, task: Task) -> None:
         """Create the open attempt's pod, or find it made, refused, or its name taken."""

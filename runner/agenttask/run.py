@@ -234,6 +234,8 @@ def check(assignment: Assignment) -> Model:
         raise SpecInvalid(
             f"the operator speaks contract {assignment.contract}, this runner {CONTRACT}; update its image"
         )
+    if (assignment.spec.resume_from is None) != (assignment.forked_from is None):
+        raise SpecInvalid("spec.resumeFrom was not resolved to a record")
     if assignment.spec.prompt is None and assignment.forked_from is None:
         raise SpecInvalid("no prompt: set spec.prompt, or spec.resumeFrom to go on from a checkpoint")
     agent = assignment.spec.agent

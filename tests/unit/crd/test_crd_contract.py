@@ -37,8 +37,9 @@ def differences(struct: type[msgspec.Struct], schema: Mapping[str, Any], *, at: 
     for name in fields.keys() & schema["properties"].keys():
         one, property_, where = fields[name], schema["properties"][name], f"{at}.{name}"
         kind = inner(one.type)
-        if "default" in property_ and property_["default"] not in ({}, one.default):
-            yield f"{where}: default {property_['default']!r} and {one.default!r}"
+        default = property_.get("default")
+        if default not in (None, {}) and (tuple(default) if isinstance(default, list) else default) != one.default:
+            yield f"{where}: default {default!r} and {one.default!r}"
         if isinstance(one.default, int | str) and "default" not in property_:
             yield f"{where}: the default {one.default!r} is missing"
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -108,6 +109,8 @@ def test_every_spec_field_says_its_default(path: str) -> None:
             pass
         case "":
             assert said[2] == "empty"
+        case list() as values:
+            assert said[2] == ", ".join(values)
         case bool() as value:
             assert said[2] == str(value).lower()
         case value:
