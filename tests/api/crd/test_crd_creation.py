@@ -45,6 +45,14 @@ def redis(**fields: Any) -> Object:
     return spec(checkpoint={"redis": {"url": "rediss://redis.example.com:6379/0", **fields}})
 
 
+def fork(**fields: Any) -> Object:
+    return {"resumeFrom": fields}
+
+
+RECORD = "prod/agents/triage/6c1f/log/000000000042"
+PLACE: Object = {"type": "s3", "bucket": "agents", "prefix": "prod"}
+
+
 def pod(**fields: Any) -> Object:
     return spec(pod=fields)
 
@@ -124,10 +132,36 @@ RULES = {
         refused=spec(checkpoint={"redis": {"url": "redis://r"}, "filesystem": {"claimName": "c"}}),
         says="at most one of s3, redis and filesystem may be set",
     ),
+    "a task has a prompt or something to go on from": Case(
+        accepted=fork(task="triage"), refused={}, says="prompt is needed, unless resumeFrom is set"
+    ),
+    "a fork names a task or a location": Case(
+        accepted=spec(**fork(task="triage", key=RECORD)),
+        refused=spec(**fork(task="triage", location=PLACE, key=RECORD)),
+        says="exactly one of task and location must be set",
+    ),
+    "a fork names something": Case(
+        accepted=fork(location=PLACE, key=RECORD),
+        refused=fork(key=RECORD),
+        says="exactly one of task and location must be set",
+    ),
+    "where there is no task there is no newest record": Case(
+        accepted=fork(location=PLACE, key=RECORD), refused=fork(location=PLACE), says="location needs a key"
+    ),
+    "a task goes on from another one": Case(
+        accepted=fork(task="triage"),
+        refused=fork(task="triage"),
+        refused_name="triage",
+        says="a task cannot resume from itself",
+    ),
+    "results belong to a conversation": Case(
+        accepted=fork(task="triage", parts=["Conversation"]),
+        refused=fork(task="triage", parts=["Results"]),
+        says="parts must have Conversation",
+    ),
 }
 
 BOUNDS = {
-    "a prompt is required": Case(accepted=spec(), refused={}, says="spec.prompt: Required value"),
     "a prompt is not empty": Case(accepted=spec(), refused=spec(prompt=""), says="spec.prompt"),
     "a prompt has at most 64 Ki characters": Case(
         accepted=spec(prompt="a" * 65536), refused=spec(prompt="a" * 65537), says="spec.prompt: Too long"
@@ -236,6 +270,20 @@ BOUNDS = {
         refused=spec(checkpoint={"onCorruption": "Restart"}),
         says="checkpoint.onCorruption",
     ),
+    "a fork's key is a record's": Case(
+        accepted=fork(task="triage", key=RECORD), refused=fork(task="triage", key="42"), says="resumeFrom.key"
+    ),
+    "what is taken along is known": Case(
+        accepted=fork(task="triage", parts=["Results", "Conversation"]),
+        refused=fork(task="triage", parts=["Conversation", "Files"]),
+        says='Unsupported value: "Files"',
+    ),
+    "a task's name is one": Case(accepted=fork(task="triage-2"), refused=fork(task="Triage.2"), says="resumeFrom.task"),
+    "a place to go on from has a kind": Case(
+        accepted=fork(location=PLACE, key=RECORD),
+        refused=fork(location={"bucket": "agents"}, key=RECORD),
+        says="resumeFrom.location.type: Required value",
+    ),
     "a region is one word": Case(accepted=s3(region="eu-west-1"), refused=s3(region="eu west"), says="s3.region"),
     "a budget allows one step at least": Case(
         accepted=spec(budget={"steps": 1}), refused=spec(budget={"steps": 0}), says="budget.steps"
@@ -292,6 +340,12 @@ def test_a_new_task_is_refused_only_for_what_is_wrong_with_it(copy: Copy, senten
     assert good == Tried(accepted=True), good.message
     assert bad == Tried(accepted=False)
     assert named(case.says, copy.group) in bad.message
+
+
+def test_a_fork_takes_everything_along_unless_it_says_otherwise(copy: Copy) -> None:
+    body = copy.manifest(name="fork", spec={"resumeFrom": {"task": "triage"}})
+    made = copy.admin.send("POST", copy.path(), body=body, dryRun="All", fieldValidation="Strict")
+    assert made.body["spec"]["resumeFrom"] == {"task": "triage", "parts": ["Conversation", "Results"]}
 
 
 def test_the_smallest_task_is_complete_and_shows_its_defaults(copy: Copy) -> None:
