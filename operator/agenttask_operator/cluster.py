@@ -28,7 +28,7 @@ from agenttask import contract
 from kubernetes.aio import client, config
 from kubernetes.aio.client.rest import RESTResponse
 
-from agenttask_operator.observed import Pod, Status, Task, read_pod, read_task
+from agenttask_operator.observed import Complaint, Pod, Status, Task, newest_complaint, read_pod, read_task
 from agenttask_operator.status import Event
 
 STATUS_POLICY: Final = "agenttask-status"
@@ -122,6 +122,13 @@ class Cluster:
         selector = f"{contract.LABEL_TASK}={meta.name}"
         found = self._list(f"/api/v1/namespaces/{meta.namespace}/pods", page=PAGE, labelSelector=selector)
         return tuple([pod async for raw in found if (pod := read_pod(raw)).owned_by(meta.uid)])
+
+    async def complaint(self, pod: Pod) -> Complaint | None:
+        """What its kubelet says of a pod that it cannot set up."""
+        meta = pod.metadata
+        path = f"/apis/events.k8s.io/v1/namespaces/{meta.namespace}/events"
+        selector = f"regarding.uid={meta.uid},type=Warning"
+        return newest_complaint([raw async for raw in self._list(path, page=PAGE, fieldSelector=selector)])
 
     async def get_pod(self, *, namespace: str, name: str) -> Pod:
         """Read one pod."""

@@ -9,7 +9,8 @@ the first that knows decides.
     cancelled, suspended              the user wants no runner
     refused, creating                 an attempt is open and has no pod
     terminating, waiting_container,
-    unscheduled, starting, running    an attempt is open and has one
+    held_up, unscheduled, starting,
+    running                           an attempt is open and has one
     exhausted, invalid, waiting,
     start                             no attempt is open
 
@@ -18,6 +19,7 @@ Whatever rule matched, at most one attempt's pod may live: every other live pod 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -184,6 +186,18 @@ def waiting_container(view: View) -> _Verdict | None:
     return _starting(view, stalled=stalled)
 
 
+def held_up(view: View) -> _Verdict | None:
+    """The kubelet cannot give the pod its volumes or its network, and says so in Events alone. It tries again."""
+    complaint = view.complaint
+    if complaint is None:
+        return None
+    if _SECRET.search(complaint.note):
+        reason = Reason.SECRET_MISSING
+    else:
+        reason = Reason.CONTAINER_REFUSED if complaint.reason == _NO_NETWORK else Reason.VOLUME_UNAVAILABLE
+    return _starting(view, stalled=Saying(reason, complaint.note))
+
+
 def unscheduled(view: View) -> _Verdict | None:
     """The scheduler has not placed the pod, and says why. Nothing is wrong with the task: not a stall."""
     condition = view.pod.condition("PodScheduled") if view.pod is not None else None
@@ -274,6 +288,7 @@ RULES: Final[tuple[Rule, ...]] = (
     creating,
     terminating,
     waiting_container,
+    held_up,
     unscheduled,
     starting,
     running,
@@ -288,6 +303,8 @@ SOURCE_AGAIN: Final = timedelta(seconds=15)
 """When to look again for what a fork is to go on from: nothing tells that it has come."""
 _PASSING: Final = {Reason.SOURCE_NOT_FOUND, Reason.NO_CHECKPOINT}
 _UNSCHEDULED: Final = {"Unschedulable": Reason.UNSCHEDULABLE, "SchedulingGated": Reason.SCHEDULING_GATED}
+_NO_NETWORK: Final = "FailedCreatePodSandBox"
+_SECRET: Final = re.compile('secret "[^"]+" not found|non-existent secret key')
 _IMAGE: Final = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 
 

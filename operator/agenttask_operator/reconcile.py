@@ -15,11 +15,11 @@ from typing import Final, NamedTuple
 
 from agenttask import contract
 
-from agenttask_operator import forks, pods, status
+from agenttask_operator import fold, forks, pods, status
 from agenttask_operator.cluster import Cluster, ClusterError, ConflictError, ExistsError, NotFoundError, RefusedError
 from agenttask_operator.decide import Decision, decide
 from agenttask_operator.fold import Refusal, Snapshot
-from agenttask_operator.observed import Pod, Task
+from agenttask_operator.observed import Complaint, Pod, Task
 from agenttask_operator.pods import SpecInvalidError
 from agenttask_operator.settings import Settings
 
@@ -74,6 +74,7 @@ class Reconciler:
         self._clock = clock
         self._reporter = reporter
         self._refusals: dict[Key, Refusal] = {}
+        self._complaints: dict[Key, Complaint] = {}
         self.departed = Departed()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -85,6 +86,7 @@ class Reconciler:
         snapshot = await self._gather(key)
         if snapshot is None:
             self._refusals.pop(key, None)
+            self._complaints.pop(key, None)
             return None
         decision = decide(snapshot=snapshot, now=self._clock())
         await self._apply(key=key, snapshot=snapshot, decision=decision)
@@ -104,7 +106,19 @@ class Reconciler:
             task = await self._cluster.get_task(namespace=key.namespace, name=key.name)
         except NotFoundError:
             return None
-        return self._snapshot(task=task, pods=await self._cluster.pods_of(task), source=await self._source_of(task))
+        found = await self._cluster.pods_of(task)
+        await self._ask(key=key, pod=fold.current_pod(task=task, found=found))
+        return self._snapshot(task=task, pods=found, source=await self._source_of(task))
+
+    async def _ask(self, *, key: Key, pod: Pod | None) -> None:
+        """Keep what the kubelet says of a pod that is slow to be set up; resyncs decide on it too."""
+        complaint = None
+        if pod is not None and fold.slow(pod, now=self._clock()):
+            complaint = await self._cluster.complaint(pod)
+        if complaint is not None:
+            self._complaints[key] = complaint
+        else:
+            self._complaints.pop(key, None)
 
     async def _source_of(self, task: Task) -> Task | None:
         name = forks.source_of(task)
@@ -116,12 +130,14 @@ class Reconciler:
             return None
 
     def _snapshot(self, *, task: Task, pods: tuple[Pod, ...], source: Task | None = None) -> Snapshot:
+        key = Key(task.metadata.namespace, task.metadata.name)
         return Snapshot(
             task=task,
             pods=pods,
             settings=self._settings,
             departed=self.departed.get(task.status.pod_uid),
-            refusal=self._refusals.get(Key(task.metadata.namespace, task.metadata.name)),
+            refusal=self._refusals.get(key),
+            complaint=self._complaints.get(key),
             source=source,
         )
 

@@ -40,7 +40,7 @@ ACCESS: Final = [
     *(may("operator", verb, "own/agenttasks", elsewhere=True) for verb in ("get", "list", "watch", "supervise")),
     may("operator", "patch", "own/agenttasks/status", elsewhere=True),
     *(may("operator", verb, "/pods", elsewhere=True) for verb in ("get", "list", "watch", "create", "delete")),
-    may("operator", "create", "events.k8s.io/events", elsewhere=True),
+    *(may("operator", verb, "events.k8s.io/events", elsewhere=True) for verb in ("create", "list")),
     may("operator", "get", POLICIES, name="{group}-status"),
     may("operator", "create", LEASES),
     may("operator", "update", LEASES, name="{release}-agenttask-operator"),

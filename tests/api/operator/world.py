@@ -233,6 +233,25 @@ class World:
         }
         self._admin.must("PATCH", f"{self.pod_path(attempt)}/status", body={"status": status}, content_type=MERGE)
 
+    def complain(self, attempt: int, *, reason: str, note: str) -> None:
+        """Write a Warning about the pod, as its kubelet does."""
+        pod = self.pod(attempt)
+        assert pod is not None
+        event = {
+            "metadata": {"generateName": f"{self.name}-"},
+            "eventTime": self.clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": "kubelet",
+            "reportingInstance": "ghost",
+            "action": "Setup",
+            "type": "Warning",
+            "reason": reason,
+            "note": note,
+            "regarding": {"kind": "Pod", "name": pod["metadata"]["name"], "namespace": self.copy.namespace}
+            | {"uid": pod["metadata"]["uid"]},
+        }
+        path = f"/apis/events.k8s.io/v1/namespaces/{self.copy.namespace}/events"
+        self._admin.must("POST", path, body=event)
+
     def delete_pod(self, attempt: int, *, grace: int | None = None) -> None:
         """Delete the pod as `kubectl delete pod` does."""
         body = {"gracePeriodSeconds": grace} if grace is not None else {}

@@ -19,6 +19,7 @@ def test_the_order_of_the_rules() -> None:
         "creating",
         "terminating",
         "waiting_container",
+        "held_up",
         "unscheduled",
         "starting",
         "running",
