@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, c
 from agenttask.errors import TooLarge, Unavailable
 from agenttask.store.base import Entry, Source
 from agenttask.store.source import spooled
+from agenttask.store.tls import checked
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -84,7 +85,7 @@ class S3Store:
     def __init__(self, *, bucket: str, server: Server) -> None:
         self._bucket = bucket
         self._extra: dict[str, Any] = {} if server.encryption is None else dict(server.encryption.headers())
-        self._trusted = None if server.ca is None else _kept(server.ca)
+        self._trusted = None if server.ca is None else _kept(checked(server.ca))
         trusted = None if self._trusted is None else self._trusted.name
         self._threads = ThreadPoolExecutor(max_workers=CALLS_AT_ONCE, thread_name_prefix="s3")
         self._client: Future[S3Client] = self._threads.submit(_make_client, server, trusted)

@@ -78,7 +78,7 @@ def translated(error: Exception, *, bucket: str) -> StoreError | None:
     if isinstance(error, aws.ClientError):
         return _answered(error, bucket=bucket)
     if isinstance(error, aws.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return Misconfigured(str(error))
+        return Misconfigured(f"{error}; give the certificates that vouch for the server (caConfigMapRef)")
     if isinstance(error, aws.HTTPClientError) and isinstance(error.kwargs.get("error"), ValueError):
         # Its text quotes the header, and with it the key.
         return Denied("the access key or the session token has characters that no HTTP header can carry")

@@ -31,8 +31,9 @@ ERRORS: dict[str, tuple[Exception, type[StoreError], str]] = {
     "no password, by the bare word": (redis.ResponseError("NOAUTH Authentication required."), Denied, "REDIS_PASSWORD"),
     "a wrong password": (redis.ResponseError("WRONGPASS invalid username-password pair"), Denied, "REDIS_PASSWORD"),
     "a user without the right": (redis.NoPermissionError("this user has no permissions"), Denied, "prefix"),
+    "a user without the right, by the bare word": (redis.ResponseError("NOPERM no permissions"), Denied, "prefix"),
     "a user without the right, inside a script": (
-        redis.ResponseError(f"ERR NOPERM this user has no permissions {SCRIPT}"),
+        redis.ResponseError(f"ACL failure in script: User agents has no permissions to run 'hsetnx' {SCRIPT}"),
         Denied,
         "prefix",
     ),
