@@ -94,7 +94,8 @@ async def test_what_a_kubelet_says_in_events_alone_is_found_when_a_pod_is_slow_t
     assert await world.settle() == pytest.approx(15, abs=1)
     told = 'MountVolume.SetUp failed for volume "v" : secret "x" not found'
     assert world.condition("Stalled") == ("True", "SecretMissing", told)
-    await world.begin(1)
+    world.report(1, state=RUNNING)
+    await world.settle()
     stalled = world.condition("Stalled")
     assert stalled is not None
     assert stalled[0] == "False"
