@@ -10,11 +10,10 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -30,6 +29,7 @@ from agenttask.process import surroundings
 from agenttask.run import check, refuse_other_prompt, run_attempt
 from agenttask.status_api import NoStatus
 from agenttask.store import Store, open_store
+from agenttask.store.address import location_of
 
 ENV_BASE_URL: Final = "AGENTTASK_MODEL_BASE_URL"
 ENV_MODEL: Final = "AGENTTASK_MODEL_NAME"
@@ -46,15 +46,22 @@ class LocalRun:
     fresh: bool
 
 
-def run_file(*, path: Path, store: str, fresh: bool, open_store: Callable[[Location], Store] = open_store) -> int:
+class OpenStore(Protocol):
+    """As `agenttask.store.open_store`."""
+
+    def __call__(self, location: Location, *, verify: Literal["Checksum", "ReadBack"]) -> Store: ...
+
+
+def run_file(*, path: Path, store: str, fresh: bool, open_store: OpenStore = open_store) -> int:
     """Run the task in a file: answer on stdout, progress on stderr; the exit code.
 
     The codes are `Exit`'s, but that a run that failed for good gives 1: shells know nothing of messages.
     """
     try:
-        location = location_of(store=store, environment=os.environ)
-        run = LocalRun(manifest=load(path), location=location, fresh=fresh)
-        ending = asyncio.run(_run(run, store=open_store(location)))
+        manifest, location = load(path), location_of(store, environment=os.environ)
+        run = LocalRun(manifest=manifest, location=location, fresh=fresh)
+        opened = open_store(location, verify=manifest.spec.checkpoint.verify)
+        ending = asyncio.run(_run(run, store=opened))
     except AgentTaskError as error:
         sys.stderr.write(f"{error}\n")
         return int(of_error(error).exit)
@@ -69,22 +76,6 @@ async def _run(run: LocalRun, *, store: Store) -> Ending:
     around = surroundings(store=store, pod_uid=f"{UID}-{uuid.uuid4()}", clock=clock, lines=lines, status=NoStatus())
     assignment = await assign(run=run, store=store, clock=clock, environment=os.environ)
     return await run_attempt(assignment=assignment, around=around)
-
-
-def location_of(*, store: str, environment: Mapping[str, str]) -> Location:
-    """`s3://bucket/prefix`, with the AWS_ variables for the rest, or a folder."""
-    if not store.startswith("s3://"):
-        return Location(type="filesystem", path=str(Path(store).absolute()))
-    parts = urlsplit(store)
-    if not parts.netloc:
-        raise SpecInvalid(f"{store} names no bucket")
-    return Location(
-        type="s3",
-        bucket=parts.netloc,
-        prefix=parts.path.strip("/"),
-        endpoint=environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL"),
-        region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
-    )
 
 
 def with_model(spec: TaskSpec, *, environment: Mapping[str, str]) -> TaskSpec:
@@ -121,10 +112,9 @@ async def assign(*, run: LocalRun, store: Store, clock: Clock, environment: Mapp
         location=run.location,
         spec=with_model(manifest.spec, environment=environment),
     )
-    try:
-        check(assignment)
-    except SpecInvalid as error:
-        raise SpecInvalid(f"{error} ({ENV_BASE_URL} and {ENV_MODEL} in a local run)") from error
+    if assignment.spec.agent.model is None:
+        raise SpecInvalid(f"no model: set spec.agent.model, or {ENV_BASE_URL} and {ENV_MODEL}")
+    check(assignment)
     return assignment
 
 

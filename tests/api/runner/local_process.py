@@ -8,7 +8,7 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import httpx
 from agenttask.local import run_file
@@ -57,7 +57,7 @@ class LocalProcess:
             code = run_file(path=self.file, store=str(self.store), fresh=False, open_store=self._open)
         raise SystemExit(code)
 
-    def _open(self, location: Location) -> Store:
+    def _open(self, location: Location, *, verify: Literal["Checksum", "ReadBack"]) -> Store:
         async def before(call: Call) -> Fault:
             self._die_at("before", call.number)
             return Fault.NONE
@@ -65,7 +65,7 @@ class LocalProcess:
         async def after(call: Call) -> None:
             self._die_at("after", call.number)
 
-        return FaultyStore(open_store(location), before=before, after=after)
+        return FaultyStore(open_store(location, verify=verify), before=before, after=after)
 
     def _die_at(self, when: str, number: int) -> None:
         if self.dies == (when, number):
