@@ -146,6 +146,20 @@ class Cluster:
         except (NotFoundError, ConflictError):
             return
 
+    async def delete_task(self, task: Task) -> None:
+        """Delete the task as it was read, and what it owns after it; one that is gone already is fine."""
+        meta = task.metadata
+        body = {
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": meta.uid, "resourceVersion": meta.resource_version},
+        }
+        try:
+            await self._call("DELETE", _task_path(meta.namespace, meta.name), body=body)
+        except NotFoundError:
+            return
+
     async def apply_status(self, *, task: Task, status: Status) -> Task:
         """Apply the whole operator-owned status, if the task is still as it was read. Returns it as it is now."""
         meta = task.metadata

@@ -4,7 +4,7 @@ Pure: one frozen `Snapshot` and the time in, one `Decision` out. First the facts
 is the current attempt's, whether and how that attempt has ended), then an ordered list of rules is asked what follows;
 the first that knows decides.
 
-    deleted, finished                 nothing is decided any more
+    deleted, finished, expired        nothing is decided any more, but when a finished task goes
     settled                           the final record decides: Completed or Failed
     cancelled, suspended              the user wants no runner
     refused, creating                 an attempt is open and has no pod
@@ -28,7 +28,7 @@ import msgspec
 from agenttask import contract
 from msgspec.structs import replace
 
-from agenttask_operator import account, fold, status
+from agenttask_operator import account, fold, limits, status
 from agenttask_operator.fold import Snapshot, View
 from agenttask_operator.observed import Attempt, Outcome, Phase, Pod, Status
 from agenttask_operator.reasons import Reason
@@ -49,13 +49,15 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     status: Status | None = None
     create: bool = False
     delete: tuple[Doomed, ...] = ()
+    remove: bool = False
+    """Whether the task itself goes."""
     after_seconds: float | None = None
     """When to look again, even if nothing happens until then."""
 
     @property
     def writes(self) -> bool:
         """Whether carrying it out changes anything in the cluster."""
-        return self.status is not None or self.create or bool(self.delete)
+        return self.status is not None or self.create or bool(self.delete) or self.remove
 
 
 class _Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +84,7 @@ def decide(*, snapshot: Snapshot, now: datetime) -> Decision:
         return Decision(rule="deleted")
     view = fold.view(snapshot=snapshot, now=now)
     if view.status.phase is not None and view.status.phase.terminal:
-        return Decision(rule="finished", delete=_doomed(view, keep=None))
+        return _finished(view)
     rule, verdict = next((rule, verdict) for rule in RULES if (verdict := rule(view)) is not None)
     made = replace(
         verdict.status,
@@ -100,14 +102,27 @@ def decide(*, snapshot: Snapshot, now: datetime) -> Decision:
         stalled=verdict.stalled,
     )
     made = replace(made, conditions=status.conditions(status=made, facts=facts, now=view.second))
-    until = min((time for time in (verdict.until, view.deadline) if time is not None), default=None)
+    times = (verdict.until, view.deadline, limits.expires_at(spec=view.task.spec, status=made))
+    until = min((time for time in times if time is not None), default=None)
     return Decision(
         rule=rule.__name__,
         status=made if made != view.task.status else None,
         create=verdict.create,
         delete=_doomed(view, keep=made.attempt if verdict.live else None),
-        after_seconds=max(0.0, (until - now).total_seconds()) if until is not None else None,
+        after_seconds=_after(until, now=now),
     )
+
+
+def _finished(view: View) -> Decision:
+    """A finished task is left alone, and deleted when its time is over."""
+    expiry = limits.expires_at(spec=view.task.spec, status=view.status)
+    if expiry is not None and view.now >= expiry:
+        return Decision(rule="expired", remove=True)
+    return Decision(rule="finished", delete=_doomed(view, keep=None), after_seconds=_after(expiry, now=view.now))
+
+
+def _after(time: datetime | None, *, now: datetime) -> float | None:
+    return max(0.0, (time - now).total_seconds()) if time is not None else None
 
 
 def settled(view: View) -> _Verdict | None:

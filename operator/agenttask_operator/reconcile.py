@@ -143,6 +143,10 @@ class Reconciler:
 
     async def _apply(self, *, key: Key, snapshot: Snapshot, decision: Decision) -> None:
         before = task = snapshot.task
+        if decision.remove:
+            logger.info("%s/%s is deleted: its spec.ttlSecondsAfterFinished is over", *key)
+            await self._cluster.delete_task(task)
+            return
         if decision.status is not None:
             task = await self._cluster.apply_status(task=task, status=decision.status)
             made = decision.status

@@ -317,6 +317,8 @@ class TaskSpec(_Wire, frozen=True):
     retry: Retry = Retry()
     suspend: bool = False
     cancel: bool = False
+    ttl_seconds_after_finished: int | None = None
+    """How long a finished task is kept; unset: until somebody deletes it."""
     pod: dict[str, Any] = {}
 
 

@@ -296,6 +296,11 @@ BOUNDS = {
         refused=spec(retry={"maxBackoffSeconds": 0}),
         says="retry.maxBackoffSeconds",
     ),
+    "a finished task may go at once, and not before": Case(
+        accepted=spec(ttlSecondsAfterFinished=0),
+        refused=spec(ttlSecondsAfterFinished=-1),
+        says="spec.ttlSecondsAfterFinished",
+    ),
     "a grace is one second at least": Case(
         accepted=pod(terminationGracePeriodSeconds=1),
         refused=pod(terminationGracePeriodSeconds=0),

@@ -155,6 +155,11 @@ class World:
         found: Object = self._admin.must("GET", self._path).get("status", {})
         return found
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is no such task."""
+        return self._admin.send("GET", self._path).status == 404
+
     def condition(self, kind: str) -> tuple[str, str, str] | None:
         """Status, reason and message of a condition."""
         found = [one for one in self.status.get("conditions", []) if one["type"] == kind]
