@@ -7,15 +7,10 @@ same namespace, since credentials may reach further than a namespace should.
 
 from __future__ import annotations
 
-from typing import Final
-
 from agenttask import contract
 
 from agenttask_operator.observed import Task
 from agenttask_operator.reasons import Reason
-
-_STORE: Final = ("type", "bucket", "endpoint", "region", "claim_name", "path")
-"""What tells one store from another; the rest of a place is a path in it."""
 
 
 class ForkRefusedError(Exception):
@@ -71,14 +66,8 @@ def resolve(
 def _under(
     *, place: contract.Place, key: str | None, location: contract.Location, namespace: str
 ) -> contract.ForkedFrom:
-    for name in _STORE:
-        there, here = (getattr(each, name) or None for each in (place, location))
-        if there != here:
-            field = {"claim_name": "claimName"}.get(name, name)
-            raise ForkRefusedError(
-                Reason.OTHER_STORE,
-                f"A fork needs its original's store: {field} is {there or 'unset'} there and {here or 'unset'} here.",
-            )
+    if difference := contract.other_store(place, location):
+        raise ForkRefusedError(Reason.OTHER_STORE, f"A fork needs its original's store: {difference}.")
     found = contract.origin(key or "", prefix=place.prefix, namespace=namespace)
     if found is None:
         folder = "/".join(part for part in (place.prefix.strip("/"), namespace) if part)

@@ -488,6 +488,15 @@ def origin(key: str, *, prefix: str, namespace: str) -> ForkedFrom | None:
     return None if found is None else ForkedFrom(task=found[1], uid=found[2], key=key, seq=int(found[3]))
 
 
+def other_store(there: Place, here: Place) -> str | None:
+    """How the stores of two places differ, in words, or None if both are in one: only the path in it may differ."""
+    for field in msgspec.structs.fields(Place):
+        values = [getattr(place, field.name) or None for place in (there, here)]
+        if field.name != "prefix" and values[0] != values[1]:
+            return f"{field.encode_name} is {values[0] or 'unset'} there and {values[1] or 'unset'} here"
+    return None
+
+
 _RECORD: Final = re.compile(r"([^/]+)/([^/]+)/log/([0-9]{12})")
 
 

@@ -11,14 +11,26 @@ import os
 import sys
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
 import msgspec
 
 from agenttask.clock import Clock, SystemClock
-from agenttask.contract import CONTRACT, Assignment, Location, Model, Outcome, TaskSpec, log_prefix
+from agenttask.contract import (
+    CONTRACT,
+    Assignment,
+    ForkedFrom,
+    Location,
+    Model,
+    Outcome,
+    ResumeFrom,
+    TaskSpec,
+    log_prefix,
+    origin,
+    other_store,
+)
 from agenttask.endings import Ending, of_error
 from agenttask.errors import Absent, AgentTaskError, SpecInvalid, TooLarge
 from agenttask.journal import restore
@@ -111,11 +123,35 @@ async def assign(*, run: LocalRun, store: Store, clock: Clock, environment: Mapp
         attempt=1 + found.newest_attempt,
         location=run.location,
         spec=with_model(manifest.spec, environment=environment),
+        forked_from=await _forked_from(runs, resume=manifest.spec.resume_from, clock=clock) if not found.head else None,
     )
     if assignment.spec.agent.model is None:
         raise SpecInvalid(f"no model: set spec.agent.model, or {ENV_BASE_URL} and {ENV_MODEL}")
     check(assignment)
     return assignment
+
+
+async def _forked_from(runs: _Runs, *, resume: ResumeFrom | None, clock: Clock) -> ForkedFrom | None:
+    """What a fork goes on from: in the store of this run, and of the newest run of a task that is only named."""
+    if resume is None:
+        return None
+    if (resume.task is None) == (resume.location is None):
+        raise SpecInvalid("spec.resumeFrom: exactly one of task and location must be set")
+    place, key = resume.location or runs.location, resume.key
+    if difference := other_store(place, runs.location):
+        raise SpecInvalid(f"spec.resumeFrom.location is not the store of this run: {difference}")
+    if resume.task is not None and key is None:
+        named = replace(runs, name=resume.task)
+        prefix = named.prefix(await named.newest(fresh=False))
+        newest = (await read(store=runs.store, prefix=prefix, clock=clock, patience=Patience())).tip
+        if newest is None:
+            raise SpecInvalid(f"spec.resumeFrom.task: there is no run of {resume.task} in this store")
+        key = newest.key
+    found = origin(key or "", prefix=place.prefix, namespace=runs.namespace)
+    if found is None or resume.task not in (None, found.task):
+        folder = log_prefix(prefix=place.prefix, namespace=runs.namespace, name=resume.task or "<task>", uid="<uid>")
+        raise SpecInvalid(f"spec.resumeFrom.key must be {folder}/log/<12 digits>, and is {key}")
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,7 +132,7 @@ class _Attempt:
                 on_corruption=OnCorruption(self._spec.checkpoint.on_corruption),
             ),
             charge=charge,
-            seed=self._seed if task.forked_from is not None else None,
+            seed=self._seed if self._spec.resume_from is not None else None,
             warn=lambda words: self._around.lines.say("store", message=words),
         )
         self._say_damage(opened)
@@ -148,7 +148,7 @@ class _Attempt:
         """What this fork begins with, asked for only as long as its log is empty."""
         origin = self._assignment.forked_from
         if origin is None:
-            raise AssertionError("a task that is no fork begins with nothing")
+            raise SpecInvalid("spec.resumeFrom was not resolved to a record")
         self._around.lines.say("forking", key=origin.key)
         return await seed(store=self._around.store, origin=origin, spec=self._spec, clock=self._around.clock)
 
@@ -234,9 +234,7 @@ def check(assignment: Assignment) -> Model:
         raise SpecInvalid(
             f"the operator speaks contract {assignment.contract}, this runner {CONTRACT}; update its image"
         )
-    if (assignment.spec.resume_from is None) != (assignment.forked_from is None):
-        raise SpecInvalid("spec.resumeFrom was not resolved to a record")
-    if assignment.spec.prompt is None and assignment.forked_from is None:
+    if assignment.spec.prompt is None and assignment.spec.resume_from is None:
         raise SpecInvalid("no prompt: set spec.prompt, or spec.resumeFrom to go on from a checkpoint")
     agent = assignment.spec.agent
     if agent.model is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ DYING_SECONDS = 0.03
 
 
 class Place(NamedTuple):
-    """Where to die: `before` or `after` the n-th call of the store, or `during` the n-th of the model."""
+    """Where to die: `before` or `after` the n-th call of the store, before its n-th `record`, or `during` the n-th call
+    of the model."""
 
     when: str
     number: int
@@ -37,7 +39,8 @@ class LocalProcess:
     """One run of one file; its answer goes to `answer`, its lines to `lines`, its exit code is the process's."""
 
     file: Path
-    store: Path
+    store: Path | str
+    """A folder, or a store's address."""
     answer: Path
     lines: Path
     environment: dict[str, str]
@@ -58,8 +61,12 @@ class LocalProcess:
         raise SystemExit(code)
 
     def _open(self, location: Location, *, verify: Literal["Checksum", "ReadBack"]) -> Store:
+        records = itertools.count(1)
+
         async def before(call: Call) -> Fault:
             self._die_at("before", call.number)
+            if call.operation == "put" and "/log/" in call.key:
+                self._die_at("record", next(records))
             return Fault.NONE
 
         async def after(call: Call) -> None:

@@ -205,7 +205,6 @@ async def test_where_nothing_had_begun_there_is_nothing_to_fork(attempts: Attemp
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_killed_at_every_store_call_a_fork_is_copied_once_and_for_all(attempts: Attempts, when: str) -> None:
     await attempts.run(1)
-    attempts.objects[f"{PREFIX}/other"] = b""
     base, number = dict(attempts.objects), 0
     while True:
         number += 1
@@ -218,8 +217,6 @@ async def test_killed_at_every_store_call_a_fork_is_copied_once_and_for_all(atte
         first = await first_record(fork)
         assert first.origin is not None, f"killed {when} call {number}"
         assert fork.world.repeated_model_calls() <= 1
-        claims = sum("/log/" in key for key in own(fork))
-        assert claims >= 7, own(fork)
     assert number > 20
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from agenttask.cli import main
 from agenttask.clock import ManualClock
-from agenttask.contract import Assignment, Exit, Location, Model
+from agenttask.contract import Assignment, Exit, ForkedFrom, Location, Model
 from agenttask.errors import SpecInvalid
 from agenttask.local import LocalRun, assign, run_file
 from agenttask.manifest import Manifest, parse
@@ -159,8 +159,11 @@ class Desk:
         self.clock = ManualClock()
         self.prompt = "p"
 
-    async def assign(self, *, fresh: bool = False, environment: dict[str, str] = ENVIRONMENT) -> Assignment:
-        manifest: Manifest = parse(task(prompt=self.prompt), source="f")
+    async def assign(
+        self, *, fresh: bool = False, environment: dict[str, str] = ENVIRONMENT, name: str = "task", **spec: Any
+    ) -> Assignment:
+        body = {**task(prompt=self.prompt, **spec), "metadata": {"name": name}}
+        manifest: Manifest = parse(body, source="f")
         return await assign(
             run=LocalRun(manifest=manifest, location=LOCATION, fresh=fresh),
             store=MemoryStore(self.objects),
@@ -206,6 +209,23 @@ async def test_another_prompt_is_refused_naming_fresh() -> None:
     with pytest.raises(SpecInvalid, match="--fresh"):
         await desk.assign()
     assert (await desk.assign(fresh=True)).uid == "local-2"
+
+
+async def test_a_fork_goes_on_from_the_newest_run_of_a_task() -> None:
+    desk = Desk()
+    await desk.begin(await desk.assign())
+    await desk.begin(await desk.assign(fresh=True))
+    fork = await desk.assign(name="fork", resumeFrom={"task": "task"})
+    key = f"local/task/local-2/log/{2:012d}"
+    assert fork.forked_from == ForkedFrom(task="task", uid="local-2", key=key, seq=2)
+    await desk.begin(fork)
+    for each in [key for key in desk.objects if key.startswith("local/task/")]:
+        del desk.objects[each]
+    again = await desk.assign(name="fork", resumeFrom={"task": "task"})
+    assert (again.attempt, again.forked_from) == (2, None), "it has begun, and needs the original no more"
+    desk.prompt = "q"
+    with pytest.raises(SpecInvalid, match="--fresh"):
+        await desk.assign(name="fork", resumeFrom={"task": "task"})
 
 
 async def test_no_model_is_refused_naming_the_variables() -> None:
