@@ -273,6 +273,16 @@ BOUNDS = {
     "a fork's key is a record's": Case(
         accepted=fork(task="triage", key=RECORD), refused=fork(task="triage", key="42"), says="resumeFrom.key"
     ),
+    "a fork's key stays inside its store": Case(
+        accepted=fork(task="triage", key=RECORD),
+        refused=fork(task="triage", key=f"prod/../{RECORD}"),
+        says="resumeFrom.key",
+    ),
+    "a fork's prefix stays inside its store": Case(
+        accepted=fork(location=PLACE, key=RECORD),
+        refused=fork(location={**PLACE, "prefix": "../prod"}, key=RECORD),
+        says="resumeFrom.location.prefix",
+    ),
     "what is taken along is known": Case(
         accepted=fork(task="triage", parts=["Results", "Conversation"]),
         refused=fork(task="triage", parts=["Conversation", "Files"]),

@@ -70,6 +70,10 @@ def test_the_location_is_the_contracts() -> None:
     assert left == ["location.prefix: the default '' is missing"]
 
 
+def test_the_origin_is_the_contracts() -> None:
+    assert list(differences(contract.ForkedFrom, SCHEMA["status"]["properties"]["forkedFrom"], at="forkedFrom")) == []
+
+
 def test_group_version_and_names_are_the_contracts() -> None:
     spec = CRD["spec"]
     assert (spec["group"], spec["versions"][0]["name"]) == (contract.GROUP, contract.VERSION)
