@@ -6,13 +6,15 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 from agenttask.clock import SystemClock
-from agenttask.log import Kind, Patience, read, survey
+from agenttask.log import Patience, read, survey
 from agenttask.store.filesystem import FilesystemStore
 
 from tests.api.store.killed_keeper import POLICY, PREFIX, STEPS, Place, When, Writer, steps_of
@@ -20,6 +22,8 @@ from tests.api.store.killed_keeper import POLICY, PREFIX, STEPS, Place, When, Wr
 AT_ONCE = max(2, os.cpu_count() or 2)
 EVERY_CALL = 120
 """An undisturbed run makes more calls than this."""
+ONE_AT_A_TIME = threading.Lock()
+"""Starting a process asks after all others too, and a second thread that does so finds its exit code gone."""
 MORE_STEPS = 4
 """What a successor does before it finishes: enough to come to a snapshot where one is due."""
 
@@ -35,9 +39,12 @@ def processes() -> ForkServerContext:
 def run(processes: ForkServerContext, writer: Writer) -> int:
     """Let a writer live; its exit code."""
     process = processes.Process(target=writer.run)
-    process.start()
-    process.join(timeout=60)
-    assert process.exitcode is not None, "the writer hangs"
+    with ONE_AT_A_TIME:
+        process.start()
+    assert connection.wait([process.sentinel], timeout=60), "the writer hangs"
+    with ONE_AT_A_TIME:
+        process.join()
+    assert process.exitcode is not None
     return process.exitcode
 
 
@@ -49,7 +56,7 @@ async def judge(root: Path, promised: list[int], *, finished: bool) -> None:
     steps = steps_of(found)
     assert steps == list(range(1, len(steps) + 1))
     assert len(promised) <= len(steps) <= len(promised) + 1, "at most the record in flight is there besides"
-    assert finished is (found.tip is not None and found.tip.kind is Kind.FINAL)
+    assert found.final is not None or not finished
     seen = await survey(store=store, prefix=PREFIX, clock=SystemClock(), patience=Patience())
     assert seen.problems == ()
     assert len(seen.snapshots) <= POLICY.keep_last + 2, "retention has done its work, but for what was under way"
@@ -63,7 +70,7 @@ def killed_at(processes: ForkServerContext, root: Path, place: Place) -> bool:
         file.touch()
     store.mkdir()
     code = run(processes, Writer(root=store, attempt=1, acknowledged=acknowledged, dies=place))
-    assert code in (0, -signal.SIGKILL)
+    assert code in (0, -signal.SIGKILL), code
     over = STEPS in _lines(acknowledged)
     if (store / PREFIX / "log").exists():
         asyncio.run(judge(store, _lines(acknowledged), finished=over))
