@@ -177,8 +177,8 @@ async def show(desk: Desk) -> int:
                 claims.append(each)
     found, _ = await desk.read(log)
     desk.screen.clear()
-    base = state_of(base=found.base, records=())
-    entries = tell(state=base, records=found.records, claims=claims)
+    before, after = state_of(base=found.base, records=()), found.base.ref.seq if found.base else 0
+    entries = tell(state=before, after=after, records=found.records, claims=claims)
     if desk.output == "json":
         desk.screen.json({"log": log, "entries": [view.plain(entry) for entry in entries]})
     else:

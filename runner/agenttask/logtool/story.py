@@ -106,14 +106,9 @@ class Over(_Entry, frozen=True, tag="over"):
 Entry: TypeAlias = AttemptBegan | AttemptStopped | Configured | Message | Reply | Result | Over
 
 
-def tell(*, state: State, records: Sequence[Record], claims: Iterable[Record]) -> list[Entry]:
-    """The story of a log.
-
-    `state` is what `records` continue; `claims` are all there are, of which those before the first of `records` matter.
-    """
-    first = records[0].seq if records else 0
-    old = [claim for claim in _kept(claims) if claim.seq < first]
-    told = [*_before(state, old)]
+def tell(*, state: State, after: int, records: Sequence[Record], claims: Iterable[Record]) -> list[Entry]:
+    """The story of a log: `state` is that after record `after`, `records` follow, `claims` are all there are."""
+    told = [*_before(state, _kept(claim for claim in claims if claim.seq <= after))]
     for record in records:
         for event in events_of(record):
             before, state = state, reduce(state, event, seq=record.seq)
@@ -133,9 +128,11 @@ def _kept(claims: Iterable[Record]) -> list[Record]:
 
 def _before(state: State, claims: list[Record]) -> Iterator[Entry]:
     """What a snapshot tells: each attempt stands before the first step it has made."""
+    waiting = list(claims)
+    if waiting:
+        yield _began(waiting.pop(0))
     if state.started:
         yield _configured(state)
-    waiting = list(claims)
     # A fork's steps begin behind those it was given.
     step = state.step - sum(message["role"] == "assistant" for message in state.conversation)
     names: dict[str, str] = {}
@@ -158,6 +155,8 @@ def _before(state: State, claims: list[Record]) -> Iterator[Entry]:
         for call in state.calls
         if call.result is not None
     )
+    if state.ended is not None:
+        yield _over(state.ended)
 
 
 def _during(event: Event, record: Record, *, before: State, after: State) -> Iterator[Entry]:
@@ -177,7 +176,7 @@ def _during(event: Event, record: Record, *, before: State, after: State) -> Ite
         case Stopped():
             yield AttemptStopped(reason=event.reason, calling=event.calling, **at)
         case Ended():
-            yield Over(outcome=event.outcome, reason=event.reason, message=event.message, **at)
+            yield _over(event, **at)
     yield from (_message(message, **at) for message in fresh)
 
 
@@ -208,6 +207,10 @@ def _asked(call: Mapping[str, Any]) -> Asked:
 
 def _message(message: Mapping[str, Any], **at: Any) -> Message:
     return Message(role=str(message["role"]), text=text_of(message.get("content")), **at)
+
+
+def _over(event: Ended, **at: Any) -> Over:
+    return Over(outcome=event.outcome, reason=event.reason, message=event.message, **at)
 
 
 def _configured(state: State, **at: Any) -> Configured:

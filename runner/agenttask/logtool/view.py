@@ -63,7 +63,7 @@ def state(state: State) -> dict[str, Any]:
 
 
 def _renamed(value: Any) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_renamed(each) for each in value]
     return {_camel(name): each for name, each in value.items()} if isinstance(value, dict) else value
 
