@@ -8,7 +8,8 @@ import httpx
 import msgspec
 import pytest
 from agenttask.agent.fork import LEFT_BEHIND, NOT_RUN
-from agenttask.contract import Exit, ForkedFrom, Outcome, ResumeFrom, log_prefix
+from agenttask.contract import Checkpoint, Exit, ForkedFrom, Outcome, ResumeFrom, log_prefix
+from agenttask.journal import restore
 from agenttask.log import Keys, Kind, Patience, Record, read
 from agenttask.store import Store
 from agenttask.store.faults import Call, Fault, FaultyStore
@@ -239,3 +240,44 @@ def _deadly(fork: Attempts, *, when: str, number: int) -> Store:
             raise Killed
 
     return FaultyStore(MemoryStore(fork.objects), before=before, after=after)
+
+
+async def large(request: httpx.Request) -> httpx.Response | None:
+    """A few results that are blobs of their own; the number is at their end."""
+    number: int = msgspec.json.decode(request.content)["n"]
+    return httpx.Response(200, text=" " * 70_000 + str(number)) if number % 40 == 3 else None
+
+
+async def test_a_fork_of_a_long_run_takes_snapshots_and_blobs_along_and_then_lives_by_itself(
+    attempts: Attempts,
+) -> None:
+    attempts.world = World(turns=220, before_tool=large)
+    attempts.steps = 1000
+    await attempts.run(1)
+    assert any(key.startswith(ORIGINAL.snapshots) for key in attempts.objects)
+    fork = fork_of(attempts, seq=2 * 190 + 2, world=World(turns=220, before_tool=large), steps=1000)
+    fork.world.before_model = die
+    with pytest.raises(Killed):
+        await fork.run(1)
+    for key in [key for key in fork.objects if key.startswith(f"{PREFIX}/")]:
+        del fork.objects[key]
+    fork.world.before_model = None
+    ending = await fork.run(2)
+    assert ending.answer == attempts.world.answer()
+    assert min(fork.world.model_calls, key=len) == attempts.world.model_calls[190]
+    assert await restored_messages(fork) == 2 * 220
+
+
+async def restored_messages(fork: Attempts) -> int:
+    found = await read(store=MemoryStore(fork.objects), prefix=FORK, clock=fork.clock, patience=Patience())
+    return len(restore(base=found.base, records=found.records).conversation)
+
+
+async def test_a_record_below_the_oldest_kept_snapshot_is_gone(attempts: Attempts) -> None:
+    attempts.world = World(turns=420)
+    attempts.steps = 1000
+    attempts.checkpoint = Checkpoint(keep_last=1)
+    await attempts.run(1)
+    fork = fork_of(attempts, seq=RESULT)
+    ending = await fork.run(1)
+    assert (ending.reason, own(fork)) == ("CheckpointGone", [])
