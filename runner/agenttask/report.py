@@ -19,6 +19,7 @@ from agenttask.contract import (
     AttemptUsage,
     CheckpointStatus,
     DamageStatus,
+    InheritedUsage,
     ProgressStatus,
     ResultStatus,
     RunnerStatus,
@@ -77,6 +78,7 @@ def render(
                 )
                 for tally in state.attempts
             ),
+            inherited=_inherited(state),
         ),
         result=None
         if state.ended is None
@@ -105,6 +107,17 @@ def cut_text(text: str, *, limit: int) -> str:
     if len(raw) <= limit:
         return text
     return raw[: limit - 3].decode(errors="ignore") + "…"
+
+
+def _inherited(state: State) -> InheritedUsage | None:
+    if (used := state.inherited) is None:
+        return None
+    return InheritedUsage(
+        model_calls=used.model_calls,
+        tool_calls=used.tool_calls,
+        prompt_tokens=used.prompt_tokens,
+        completion_tokens=used.completion_tokens,
+    )
 
 
 def _doing(state: State) -> str:

@@ -44,7 +44,6 @@ from agenttask.contract.names import (
     TOKEN_DIR,
     VERSION,
     encode_apply,
-    log_prefix,
     pod_name,
 )
 from agenttask.contract.outcome import (
@@ -52,6 +51,14 @@ from agenttask.contract.outcome import (
     Outcome,
     RunnerReason,
     Termination,
+)
+from agenttask.contract.place import (
+    ForkedFrom,
+    Place,
+    ResumeFrom,
+    log_prefix,
+    origin,
+    other_store,
 )
 from agenttask.contract.spec import (
     S3,
@@ -78,6 +85,7 @@ from agenttask.contract.status import (
     AttemptUsage,
     CheckpointStatus,
     DamageStatus,
+    InheritedUsage,
     ProgressStatus,
     ResultStatus,
     RunnerStatus,
@@ -132,14 +140,18 @@ __all__ = [
     "Encryption",
     "Exit",
     "Filesystem",
+    "ForkedFrom",
     "HttpTool",
+    "InheritedUsage",
     "Location",
     "Model",
     "Outcome",
+    "Place",
     "Probe",
     "ProgressStatus",
     "Redis",
     "ResultStatus",
+    "ResumeFrom",
     "Retry",
     "RunnerReason",
     "RunnerStatus",
@@ -151,5 +163,7 @@ __all__ = [
     "UsageStatus",
     "encode_apply",
     "log_prefix",
+    "origin",
+    "other_store",
     "pod_name",
 ]

@@ -51,6 +51,15 @@ class AttemptUsage(Wire, frozen=True):
     repeated_model_calls: int
 
 
+class InheritedUsage(Wire, frozen=True):
+    """What the original of a fork had used up to where it was forked."""
+
+    model_calls: int
+    tool_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
 class UsageStatus(Wire, frozen=True):
     """`status.usage`: totals over the whole task, and the last 10 attempts one by one."""
 
@@ -60,6 +69,8 @@ class UsageStatus(Wire, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     attempts: tuple[AttemptUsage, ...]
+    inherited: InheritedUsage | None = None
+    """Of a fork; in none of the totals."""
 
 
 class ResultStatus(Wire, frozen=True):

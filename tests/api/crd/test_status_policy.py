@@ -185,6 +185,8 @@ def example(schema: Any, which: int) -> Any:
             return f"2030-01-01T00:00:0{which}Z"
         case {"type": "integer"}:
             return which
+        case {"type": "boolean"}:
+            return which == 2  # The first is not the default, so taking it away is a change too.
         case {"type": "string"}:
             return f"Word{which}"
         case {"type": "array", "items": items}:

@@ -94,7 +94,7 @@ class Job:
             "spec": {"prompt": prompt, "agent": {"systemPrompt": "Be exact.", "tools": tools}},
         }
 
-    def start(self, *, dies: Place | None = None, store: Path | None = None) -> ForkServerProcess:
+    def start(self, *, dies: Place | None = None, store: Path | str | None = None) -> ForkServerProcess:
         """A process that runs the file."""
         local = LocalProcess(
             file=self.file,
