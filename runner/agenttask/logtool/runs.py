@@ -34,7 +34,8 @@ async def logs_below(path: str, *, store: Store) -> list[str]:
         below = await all_of(partial(_folders, each, store=store) for each in level)
         pairs = [(each, folders) for each, folders in zip(level, below, strict=True)]
         maybe = [each for each, folders in pairs if each and f"{each}/log" in folders]
-        logs = {each for each in maybe if await _numbers(each, store=store)}
+        numbered = await all_of(partial(_has_records, each, store=store) for each in maybe)
+        logs = {each for each, is_log in zip(maybe, numbered, strict=True) if is_log}
         found += logs
         level = [folder for each, folders in pairs if each not in logs for folder in folders]
     return sorted(found)
@@ -57,6 +58,6 @@ async def _folders(path: str, *, store: Store) -> list[str]:
     return [each.rstrip("/") for each in await store.folders(f"{path}/" if path else "")]
 
 
-async def _numbers(path: str, *, store: Store) -> bool:
+async def _has_records(path: str, *, store: Store) -> bool:
     keys = Keys(prefix=path)
     return any(keys.seq(entry.key) is not None for entry in await store.list(keys.records, after=None))

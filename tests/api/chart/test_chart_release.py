@@ -37,7 +37,10 @@ POLICIES: Final = "admissionregistration.k8s.io/validatingadmissionpolicies"
 LEASES: Final = "coordination.k8s.io/leases"
 
 ACCESS: Final = [
-    *(may("operator", verb, "own/agenttasks", elsewhere=True) for verb in ("get", "list", "watch", "delete", "supervise")),
+    *(
+        may("operator", verb, "own/agenttasks", elsewhere=True)
+        for verb in ("get", "list", "watch", "delete", "supervise")
+    ),
     may("operator", "patch", "own/agenttasks/status", elsewhere=True),
     *(may("operator", verb, "/pods", elsewhere=True) for verb in ("get", "list", "watch", "create", "delete")),
     *(may("operator", verb, "events.k8s.io/events", elsewhere=True) for verb in ("create", "list")),

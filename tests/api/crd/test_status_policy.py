@@ -176,7 +176,7 @@ def status_schema() -> Any:
     return crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
 
 
-def example(schema: Any, which: int) -> Any:
+def example(schema: Any, which: int) -> Any:  # noqa: PLR0911 - one for each kind of schema
     """One of two different values that the schema takes; no phase that is final."""
     match schema:
         case {"enum": [*values]}:

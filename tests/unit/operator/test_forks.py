@@ -120,6 +120,7 @@ NOT_HERE = {
     "another prefix": f"prod/{KEY}",
     "no record": f"agents/other/{SOURCE_UID}/blob/1-a-1",
     "no whole path": "other/log/000000000042",
+    "no namespace": f"other/{SOURCE_UID}/log/000000000042",
     "a longer one": f"agents/x/other/{SOURCE_UID}/log/000000000042",
 }
 
