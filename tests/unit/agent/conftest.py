@@ -111,7 +111,7 @@ class World:
         usage = {"prompt_tokens": 100, "completion_tokens": 10}
         if turn >= self.turns - 1:
             results = [message["content"] for message in request["messages"] if message["role"] == "tool"]
-            total = sum(int(result) for result in results if result.isdigit())
+            total = sum(int(result) for result in results if result.strip().isdigit())
             message: dict[str, Any] = {"role": "assistant", "content": f"The sum is {total}."}
             return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage, "model": "m"}
         numbers = range(turn * self.width, (turn + 1) * self.width)
