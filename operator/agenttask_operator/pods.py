@@ -62,6 +62,10 @@ def plan(*, task: Task, settings: Settings) -> Plan:
     if model is None:
         raise SpecInvalidError("The task names no model (spec.agent.model) and the operator has no default model.")
     agent = msgspec.structs.replace(spec.agent, model=model)
+    try:
+        contract.secrets_of(agent)
+    except ValueError as error:
+        raise SpecInvalidError(f"The tools cannot have their Secrets: {error}.") from error
     # What the runner never looks at is left at its default, so that editing it changes no digest.
     told = contract.TaskSpec(
         prompt=spec.prompt,
@@ -217,6 +221,9 @@ def _env(*, user: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
         ref = model.api_key_secret_ref
         source = {"secretKeyRef": {"name": ref.name, "key": ref.key}}
         env.append({"name": contract.ENV_MODEL_API_KEY, "valueFrom": source})
+    for variable, secret in contract.secrets_of(plan.spec.agent).items():
+        source = {"secretKeyRef": {"name": secret.name, "key": secret.key}}
+        env.append({"name": variable, "valueFrom": source})
     return env + places.env(plan.location)
 
 

@@ -18,14 +18,16 @@ from random import Random
 
 import httpx
 
+from agenttask.agent.checks import check_tools
 from agenttask.agent.events import Reconfigured, Started, Stopped
 from agenttask.agent.loop import Loop
+from agenttask.agent.result import Caller
 from agenttask.agent.settle import Settler
 from agenttask.agent.state import State
 from agenttask.agent.stop import Stop, StopRequested
-from agenttask.agent.tools import Caller, Toolbox
+from agenttask.agent.tools import Toolbox
 from agenttask.clock import Clock
-from agenttask.contract import CONTRACT, Agent, Assignment, Model, Probe, Tool, log_prefix
+from agenttask.contract import CONTRACT, Agent, Assignment, Model, log_prefix
 from agenttask.endings import Ending, of_error, of_run
 from agenttask.errors import AgentTaskError, InDoubt, SpecInvalid
 from agenttask.fork import seed
@@ -250,23 +252,8 @@ def check(assignment: Assignment) -> Model:
     agent = assignment.spec.agent
     if agent.model is None:
         raise SpecInvalid("no model: set spec.agent.model, or a default for all tasks")
-    names = [tool.name for tool in agent.tools]
-    for tool in agent.tools:
-        _check_means(tool, of=f"tool {tool.name}")
-        if (tool.probe is None) == (tool.recovery == "Reconcile"):
-            raise SpecInvalid(f"tool {tool.name}: recovery Reconcile needs a probe, and a probe needs it")
-        if tool.probe is not None:
-            _check_means(tool.probe, of=f"the probe of tool {tool.name}")
-        if names.count(tool.name) > 1:
-            raise SpecInvalid(f"tool {tool.name} is there twice")
+    check_tools(agent)
     return agent.model
-
-
-def _check_means(means: Tool | Probe, *, of: str) -> None:
-    if (means.http is None) == (not means.command):
-        raise SpecInvalid(f"{of}: exactly one of http and command is needed")
-    if any("\0" in word for word in means.command or ()):
-        raise SpecInvalid(f"{of}: a command cannot have NUL characters in it")
 
 
 def guarded_tools(agent: Agent) -> frozenset[str]:

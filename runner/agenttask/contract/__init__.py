@@ -35,6 +35,7 @@ from agenttask.contract.names import (
     PLURAL,
     REDIS_OPTIONAL_SECRET_KEYS,
     REDIS_SECRET_KEYS,
+    RESULT_BYTES,
     RUNNER_FIELDS,
     RUNNER_MANAGER,
     S3_OPTIONAL_SECRET_KEYS,
@@ -52,6 +53,7 @@ from agenttask.contract.outcome import (
     RunnerReason,
     Termination,
 )
+<<<<<<< Updated upstream
 from agenttask.contract.place import (
     ForkedFrom,
     Place,
@@ -60,6 +62,9 @@ from agenttask.contract.place import (
     origin,
     other_store,
 )
+=======
+from agenttask.contract.secrets import RUNNER_ONLY, secret_variable, secrets_of
+>>>>>>> Stashed changes
 from agenttask.contract.spec import (
     S3,
     Agent,
@@ -70,6 +75,7 @@ from agenttask.contract.spec import (
     Durability,
     Encryption,
     Filesystem,
+    Header,
     HttpTool,
     Location,
     Model,
@@ -119,8 +125,10 @@ __all__ = [
     "PLURAL",
     "REDIS_OPTIONAL_SECRET_KEYS",
     "REDIS_SECRET_KEYS",
+    "RESULT_BYTES",
     "RUNNER_FIELDS",
     "RUNNER_MANAGER",
+    "RUNNER_ONLY",
     "S3",
     "S3_OPTIONAL_SECRET_KEYS",
     "S3_SECRET_KEYS",
@@ -140,7 +148,11 @@ __all__ = [
     "Encryption",
     "Exit",
     "Filesystem",
+<<<<<<< Updated upstream
     "ForkedFrom",
+=======
+    "Header",
+>>>>>>> Stashed changes
     "HttpTool",
     "InheritedUsage",
     "Location",
@@ -166,4 +178,6 @@ __all__ = [
     "origin",
     "other_store",
     "pod_name",
+    "secret_variable",
+    "secrets_of",
 ]

@@ -28,6 +28,10 @@ ANNOTATION_ASSIGNMENT: Final = "agenttask.dev/assignment"
 MAX_ASSIGNMENT_BYTES: Final = 200 * 1024
 
 MAX_UNREPORTED: Final = 50
+"""Attempts that `Assignment.unreported` names at most."""
+
+RESULT_BYTES: Final = 256 * 1024
+"""What the model gets of a tool's result, unless its tool says otherwise."""
 
 CONTAINER: Final = "runner"
 ASSIGNMENT_PATH: Final = "/etc/agenttask/assignment.json"

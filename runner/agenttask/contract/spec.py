@@ -6,7 +6,11 @@ from typing import Any, Literal
 
 import msgspec
 
+<<<<<<< Updated upstream
 from agenttask.contract.place import ForkedFrom, Place, ResumeFrom
+=======
+from agenttask.contract.names import RESULT_BYTES
+>>>>>>> Stashed changes
 from agenttask.contract.wire import Wire
 
 
@@ -31,11 +35,27 @@ class Model(Wire, frozen=True):
     api_key_secret_ref: SecretKeyRef | None = None
 
 
+class Header(Wire, frozen=True):
+    """A header of each request; exactly one of `value` and `secret_key_ref` is set."""
+
+    name: str
+    value: str | None = None
+    secret_key_ref: SecretKeyRef | None = None
+    prefix: str = ""
+    """What stands before the Secret's value, as in `Bearer `."""
+
+
 class HttpTool(Wire, frozen=True):
-    """A tool that is one HTTP request: arguments as JSON body, or as query for GET, HEAD and DELETE."""
+    """A tool that is one HTTP request: arguments as JSON body, or as query for GET, HEAD and DELETE.
+
+    `{{name}}` stands for an argument, which is then sent in that place alone.
+    """
 
     url: str
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    headers: tuple[Header, ...] = ()
+    body: dict[str, Any] | None = None
+    """What is sent instead of the arguments; a text that is one `{{name}}` alone becomes that argument, of any type."""
 
 
 class Probe(Wire, frozen=True):
@@ -62,7 +82,11 @@ class Tool(Wire, frozen=True):
     parameters: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "object", "properties": {}})
     http: HttpTool | None = None
     command: tuple[str, ...] | None = None
+    pass_env: tuple[str, ...] = ()
+    """Variables of the runner's environment that a command sees beside the few that every command does."""
     timeout_seconds: int = 60
+    max_result_bytes: int = RESULT_BYTES
+    """What the model gets of a result at most."""
 
 
 class Agent(Wire, frozen=True):

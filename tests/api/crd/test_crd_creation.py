@@ -102,6 +102,31 @@ RULES = {
         refused=tool(http=HTTP, recovery="Reconcile", probe={"command": [""]}),
         says="the program's name must not be empty",
     ),
+    "a header has one value": Case(
+        accepted=tool(http={**HTTP, "headers": [{"name": "A", "secretKeyRef": {"name": "s"}, "prefix": "Bearer "}]}),
+        refused=tool(http={**HTTP, "headers": [{"name": "A", "value": "x", "secretKeyRef": {"name": "s"}}]}),
+        says="exactly one of value and secretKeyRef must be set",
+    ),
+    "the idempotency key is the runner's": Case(
+        accepted=tool(http={**HTTP, "headers": [{"name": "X-Key", "value": "x"}]}),
+        refused=tool(http={**HTTP, "headers": [{"name": "Idempotency-KEY", "value": "x"}]}),
+        says="this header is the runner's own",
+    ),
+    "a body goes with a method that has one": Case(
+        accepted=tool(http={**HTTP, "method": "PUT", "body": {"a": ["{{a}}"]}}),
+        refused=tool(http={**HTTP, "method": "GET", "body": {"a": 1}}),
+        says="body needs the method POST, PUT or PATCH",
+    ),
+    "the runner's variables are not passed on": Case(
+        accepted=tool(command=["env"], passEnv=["HTTPS_PROXY"]),
+        refused=tool(command=["env"], passEnv=["AWS_SECRET_ACCESS_KEY"]),
+        says="variables of the runner's own are not passed on",
+    ),
+    "nor those of our domain": Case(
+        accepted=tool(command=["env"], passEnv=["HOME"]),
+        refused=tool(command=["env"], passEnv=["AGENTTASK_MODEL_API_KEY"]),
+        says="variables of the runner's own are not passed on",
+    ),
     "a command names a program": Case(
         accepted=tool(command=["date", ""]),
         refused=tool(command=["", "date"]),
@@ -222,6 +247,21 @@ BOUNDS = {
     ),
     "a tool's method is one of HTTP's": Case(
         accepted=tool(http={**HTTP, "method": "GET"}), refused=tool(http={**HTTP, "method": "LIST"}), says="http.method"
+    ),
+    "an argument stands behind the host": Case(
+        accepted=tool(http={"url": "https://h/{{a}}?q={{b}}"}),
+        refused=tool(http={"url": "https://{{a}}/"}),
+        says="http.url",
+    ),
+    "a header is of one line": Case(
+        accepted=tool(http={**HTTP, "headers": [{"name": "Accept", "value": "text/plain"}]}),
+        refused=tool(http={**HTTP, "headers": [{"name": "Accept", "value": "a\nb: c"}]}),
+        says="headers[0].value",
+    ),
+    "a result is at most a mebibyte": Case(
+        accepted=tool(http=HTTP, maxResultBytes=1048576),
+        refused=tool(http=HTTP, maxResultBytes=1048577),
+        says="maxResultBytes",
     ),
     "a tool's timeout is at most an hour": Case(
         accepted=tool(http=HTTP, timeoutSeconds=3600),
