@@ -53,7 +53,6 @@ from agenttask.contract.outcome import (
     RunnerReason,
     Termination,
 )
-<<<<<<< Updated upstream
 from agenttask.contract.place import (
     ForkedFrom,
     Place,
@@ -62,9 +61,7 @@ from agenttask.contract.place import (
     origin,
     other_store,
 )
-=======
 from agenttask.contract.secrets import RUNNER_ONLY, secret_variable, secrets_of
->>>>>>> Stashed changes
 from agenttask.contract.spec import (
     S3,
     Agent,
@@ -148,11 +145,8 @@ __all__ = [
     "Encryption",
     "Exit",
     "Filesystem",
-<<<<<<< Updated upstream
     "ForkedFrom",
-=======
     "Header",
->>>>>>> Stashed changes
     "HttpTool",
     "InheritedUsage",
     "Location",

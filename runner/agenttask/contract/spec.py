@@ -6,11 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
-<<<<<<< Updated upstream
-from agenttask.contract.place import ForkedFrom, Place, ResumeFrom
-=======
 from agenttask.contract.names import RESULT_BYTES
->>>>>>> Stashed changes
+from agenttask.contract.place import ForkedFrom, Place, ResumeFrom
 from agenttask.contract.wire import Wire
 
 
