@@ -2,6 +2,7 @@
 
 Pure. A disruption is never a failure, a stall is never a failure, and the numbers that decide about waiting and giving
 up start anew with every new step and every edit of the spec: what went wrong before either says nothing about now.
+Fenced attempts alone are counted through new steps: of two clusters that work on one log, each makes some.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ def fresh(*, status: Status, task: Task) -> Retry:
     """The numbers as they count now: zero after a new step or an edit."""
     digest = task.checkpoint.progress_digest if task.checkpoint else None
     retry = status.retry
-    if retry is None or retry.generation != task.metadata.generation or retry.progress_digest != digest:
+    if retry is None or retry.generation != task.metadata.generation:
         return Retry(generation=task.metadata.generation, progress_digest=digest)
+    if retry.progress_digest != digest:
+        return Retry(generation=task.metadata.generation, progress_digest=digest, fences=retry.fences)
     return retry
 
 
@@ -64,6 +67,8 @@ def _believe(*, end: End, retry: Retry) -> End:
 
 
 def _count(*, end: End, counts: Counts, retry: Retry) -> tuple[Counts, Retry]:
+    if end.outcome is not Outcome.REPLACED:
+        retry = replace(retry, fences=retry.fences + 1 if end.outcome is Outcome.FENCED else 0)
     match end.outcome:
         case Outcome.DISRUPTED:
             return (
@@ -92,6 +97,9 @@ def _wait_seconds(*, end: End, retry: Retry, policy: contract.Retry) -> float:
             return _exponential(retry.failures, most=policy.max_backoff_seconds)
         case Outcome.SILENT:
             return _exponential(retry.silent_exits, most=policy.max_backoff_seconds)
+        case Outcome.FENCED:
+            # Once is a late predecessor. Again and again is somebody else's operator on the same log.
+            return 0 if retry.fences == 1 else _exponential(retry.fences, most=MAX_STALL_SECONDS)
         case Outcome.STALLED | Outcome.UNAVAILABLE:
             return min(FIRST_STALL_SECONDS * 2.0 ** min(retry.stalls - 1, 16), MAX_STALL_SECONDS)
         case _:
@@ -110,4 +118,12 @@ def _jitter(*, uid: str, attempt: int) -> float:
 def _closed(entry: Attempt, *, end: End, node: str | None, now: datetime) -> Attempt:
     message = end.message[:MESSAGE_CHARACTERS] or None
     node = node or entry.node
-    return replace(entry, node=node, end=now, outcome=end.outcome, reason=end.reason, message=message)
+    return replace(
+        entry,
+        node=node,
+        end=now,
+        outcome=end.outcome,
+        reason=end.reason,
+        message=message,
+        newest_attempt=end.newest_attempt,
+    )

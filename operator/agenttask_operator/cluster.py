@@ -15,10 +15,11 @@ Every error is translated here:
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
@@ -27,7 +28,7 @@ from agenttask import contract
 from kubernetes.aio import client, config
 from kubernetes.aio.client.rest import RESTResponse
 
-from agenttask_operator.observed import Pod, Status, Task, read_pod, read_task
+from agenttask_operator.observed import Complaint, Pod, Status, Task, newest_complaint, read_pod, read_task
 from agenttask_operator.status import Event
 
 STATUS_POLICY: Final = "agenttask-status"
@@ -38,6 +39,11 @@ CONNECTIONS: Final = 64
 
 _ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 _JSON: Final = "application/json"
+
+
+logger = logging.getLogger(__name__)
+
+ReadT = TypeVar("ReadT")
 
 
 class ClusterError(Exception):
@@ -99,14 +105,16 @@ class Cluster:
         return read_task(await self._call("GET", _task_path(namespace, name)))
 
     async def tasks(self, *, page: int = PAGE) -> AsyncIterator[Task]:
-        """All tasks, a page in memory at a time."""
+        """All tasks, a page in memory at a time; one that cannot be read is logged and left out."""
         async for raw in self._list(f"{_api()}/{contract.PLURAL}", page=page):
-            yield read_task(raw)
+            if (task := _readable(raw, read_task)) is not None:
+                yield task
 
     async def pods(self, *, page: int = PAGE) -> AsyncIterator[Pod]:
-        """All runner pods, a page in memory at a time."""
+        """All runner pods, a page in memory at a time; one that cannot be read is logged and left out."""
         async for raw in self._list("/api/v1/pods", page=page, labelSelector=contract.LABEL_ATTEMPT):
-            yield read_pod(raw)
+            if (pod := _readable(raw, read_pod)) is not None:
+                yield pod
 
     async def pods_of(self, task: Task) -> tuple[Pod, ...]:
         """The pods this very task controls, by UID: a predecessor of the same name is another task."""
@@ -114,6 +122,13 @@ class Cluster:
         selector = f"{contract.LABEL_TASK}={meta.name}"
         found = self._list(f"/api/v1/namespaces/{meta.namespace}/pods", page=PAGE, labelSelector=selector)
         return tuple([pod async for raw in found if (pod := read_pod(raw)).owned_by(meta.uid)])
+
+    async def complaint(self, pod: Pod) -> Complaint | None:
+        """What its kubelet says of a pod that it cannot set up."""
+        meta = pod.metadata
+        path = f"/apis/events.k8s.io/v1/namespaces/{meta.namespace}/events"
+        selector = f"regarding.uid={meta.uid},type=Warning"
+        return newest_complaint([raw async for raw in self._list(path, page=PAGE, fieldSelector=selector)])
 
     async def get_pod(self, *, namespace: str, name: str) -> Pod:
         """Read one pod."""
@@ -129,6 +144,20 @@ class Cluster:
         try:
             await self._call("DELETE", _pod_path(namespace, name), body=body)
         except (NotFoundError, ConflictError):
+            return
+
+    async def delete_task(self, task: Task) -> None:
+        """Delete the task as it was read, and what it owns after it; one that is gone already is fine."""
+        meta = task.metadata
+        body = {
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": meta.uid, "resourceVersion": meta.resource_version},
+        }
+        try:
+            await self._call("DELETE", _task_path(meta.namespace, meta.name), body=body)
+        except NotFoundError:
             return
 
     async def apply_status(self, *, task: Task, status: Status) -> Task:
@@ -244,6 +273,16 @@ def _error(code: int, content: bytes) -> ClusterError:
     if code in {401, 429, 502, 503, 504} or (code == 500 and said.reason != "InternalError"):
         return UnreachableError(message)
     return RefusedError(message)
+
+
+def _readable(raw: dict[str, Any], read: Callable[[dict[str, Any]], ReadT]) -> ReadT | None:
+    """What one of a listing is, None where it is not what it should be: the others are not to wait for it."""
+    try:
+        return read(raw)
+    except msgspec.ValidationError as error:
+        meta = raw.get("metadata", {})
+        logger.warning("%s/%s cannot be read and is left alone: %s", meta.get("namespace"), meta.get("name"), error)
+        return None
 
 
 def _api() -> str:

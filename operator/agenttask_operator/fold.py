@@ -23,15 +23,20 @@ import msgspec
 from agenttask import contract
 from msgspec.structs import replace
 
-from agenttask_operator import account, exits, pods
+from agenttask_operator import account, exits, forks, pods
 from agenttask_operator.exits import End
-from agenttask_operator.observed import Attempt, Counts, Outcome, Phase, Pod, Status, Task
+from agenttask_operator.forks import ForkRefusedError
+from agenttask_operator.observed import Attempt, Complaint, Counts, Outcome, Phase, Pod, Status, Task
 from agenttask_operator.pods import Plan, SpecInvalidError
 from agenttask_operator.reasons import Reason
 from agenttask_operator.settings import Settings
+from agenttask_operator.status import Saying
 
 NODE_LOST: Final = timedelta(seconds=30)
 OVERDUE: Final = timedelta(seconds=10)
+SLOW: Final = timedelta(seconds=5)
+"""After which a pod that its node is still setting up is asked about."""
+ASKED_AGAIN: Final = timedelta(seconds=15)
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +60,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     departed: Pod | None = None
     """The current attempt's pod as last seen, if it was seen to be deleted: evidence of why, never of whether."""
     refusal: Refusal | None = None
+    complaint: Complaint | None = None
+    """What the kubelet says of the current pod, if that is `slow`."""
+    source: Task | None = None
+    """The task that a fork not yet resolved is to go on from, if it exists."""
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,12 +77,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     pod: Pod | None
     open: bool
     plan: Plan | None
-    problem: str | None
+    origin: contract.ForkedFrom | None
+    """Of a fork: what it goes on from."""
+    problem: Saying | None
+    """Why nothing can be started now."""
     changed: bool
     """The pod was made from another spec than the present one."""
     refusal: Refusal | None
-    newest_attempt: int
-    """The newest attempt a fenced runner met in the log."""
+    complaint: Complaint | None
     deadline: datetime | None
     """When time alone may change the facts."""
 
@@ -112,6 +123,9 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
     """Fold the facts into the status."""
     task = snapshot.task
     plan, problem = _plan(snapshot)
+    origin = task.status.forked_from
+    if plan is not None and plan.spec.resume_from is not None and origin is None:
+        origin, problem = _origin(snapshot, plan=plan, resume=plan.spec.resume_from)
     wanted = pods.digest(task=task, plan=plan, settings=snapshot.settings) if plan is not None else None
     status = _with_entry(task, now=now)
     pod = _pod_of(status=status, found=snapshot.pods) if _is_open(status) else None
@@ -137,12 +151,23 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
         pod=pod,
         open=_is_open(status),
         plan=plan,
+        origin=origin,
         problem=problem,
         changed=pod is not None and wanted is not None and made_from != wanted,
         refusal=refusal,
-        newest_attempt=(end.newest_attempt or 0) if end is not None else 0,
-        deadline=_deadline(pod),
+        complaint=snapshot.complaint if pod is not None and slow(pod, now=now) else None,
+        deadline=_deadline(pod, now=now),
     )
+
+
+def slow(pod: Pod, *, now: datetime) -> bool:
+    """Whether its node has been setting it up for so long that the reason is worth asking for."""
+    return pod.held_up_since is not None and now >= pod.held_up_since + SLOW
+
+
+def current_pod(*, task: Task, found: tuple[Pod, ...]) -> Pod | None:
+    """The pod of the attempt that is open, if it has one."""
+    return _pod_of(status=task.status, found=found) if _is_open(task.status) else None
 
 
 def _is_open(status: Status) -> bool:
@@ -151,11 +176,21 @@ def _is_open(status: Status) -> bool:
     return not over and entry is not None and entry.end is None
 
 
-def _plan(snapshot: Snapshot) -> tuple[Plan | None, str | None]:
+def _plan(snapshot: Snapshot) -> tuple[Plan | None, Saying | None]:
     try:
         return pods.plan(task=snapshot.task, settings=snapshot.settings), None
     except SpecInvalidError as error:
-        return None, str(error)
+        return None, Saying(Reason.SPEC_INVALID, str(error))
+
+
+def _origin(
+    snapshot: Snapshot, *, plan: Plan, resume: contract.ResumeFrom
+) -> tuple[contract.ForkedFrom | None, Saying | None]:
+    namespace = snapshot.task.metadata.namespace
+    try:
+        return forks.resolve(resume=resume, location=plan.location, namespace=namespace, source=snapshot.source), None
+    except ForkRefusedError as error:
+        return None, Saying(error.reason, str(error))
 
 
 def _policy(spec: dict[str, Any]) -> contract.Retry:
@@ -296,7 +331,15 @@ def _overdue_at(pod: Pod) -> datetime | None:
     return deleted + OVERDUE if deleted is not None else None
 
 
-def _deadline(pod: Pod | None) -> datetime | None:
+def _deadline(pod: Pod | None, *, now: datetime) -> datetime | None:
     if pod is None:
         return None
-    return min((at for at in (_node_lost_at(pod), _overdue_at(pod)) if at is not None), default=None)
+    times = (_node_lost_at(pod), _overdue_at(pod), _asked_at(pod, now=now))
+    return min((at for at in times if at is not None), default=None)
+
+
+def _asked_at(pod: Pod, *, now: datetime) -> datetime | None:
+    """When to ask about a pod that its node is setting up, and ask again: no event of the pod tells."""
+    if pod.held_up_since is None:
+        return None
+    return now + ASKED_AGAIN if slow(pod, now=now) else pod.held_up_since + SLOW

@@ -18,11 +18,43 @@ from typing import Any, Final
 import kopf
 from agenttask import contract
 
-from agenttask_operator.observed import Phase, Task, read_pod, read_task
+from agenttask_operator.observed import Metadata, Phase, Task, read_pod, read_task
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Departed, Key
 
 RETRY_SECONDS: Final = 1.0
+
+
+class Shown:
+    """What one watch has shown, against what listings see: how a watch that went silent is noticed."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, int] = {}
+        self._expected: dict[str, int] = {}
+
+    def add(self, meta: Metadata) -> None:
+        """The watch has shown this object."""
+        self._versions[meta.uid] = int(meta.resource_version)
+
+    def forget(self, uid: str) -> None:
+        """The watch has shown its deletion."""
+        self._versions.pop(uid, None)
+
+    def behind(self, *, listed: Mapping[str, int]) -> bool:
+        """Whether the watch has not shown yet what the listing before this one saw.
+
+        Args:
+            listed: resource version by UID, of all objects, as listed now.
+        """
+        missed = any(self._versions.get(uid, 0) < version for uid, version in self._expected.items() if uid in listed)
+        for uid in self.gone(listed=listed):
+            self.forget(uid)
+        self._expected = dict(listed)
+        return missed
+
+    def gone(self, *, listed: Mapping[str, int]) -> set[str]:
+        """What the listing before saw and this one does not. What no listing has shown yet may be new, and stays."""
+        return self._expected.keys() - listed.keys()
 
 
 class Inbox:
@@ -37,8 +69,8 @@ class Inbox:
         self._queue = queue
         self._departed = departed
         self._inputs: dict[str, tuple[object, ...]] = {}
-        self._versions: dict[str, int] = {}
-        self._expected: dict[str, int] = {}
+        self._tasks = Shown()
+        self._pods = Shown()
         self.leading = False
 
     def task(self, *, kind: str | None, raw: Mapping[str, Any]) -> None:
@@ -47,9 +79,9 @@ class Inbox:
         uid = task.metadata.uid
         if kind == "DELETED":
             self._inputs.pop(uid, None)
-            self._versions.pop(uid, None)
+            self._tasks.forget(uid)
         else:
-            self._versions[uid] = int(task.metadata.resource_version)
+            self._tasks.add(task.metadata)
             inputs = _inputs(task)
             if self._inputs.get(uid) == inputs:
                 return
@@ -63,23 +95,24 @@ class Inbox:
         pod = read_pod(raw)
         if kind == "DELETED":
             self._departed.keep(pod)
-        name = pod.metadata.labels.get(contract.LABEL_TASK)
-        if name:
-            self._add(Key(pod.metadata.namespace, name))
+            self._pods.forget(pod.metadata.uid)
+        else:
+            self._pods.add(pod.metadata)
+        if pod.task:
+            self._add(Key(pod.metadata.namespace, pod.task))
 
-    def behind(self, *, listed: Mapping[str, int]) -> bool:
-        """Whether the watch of tasks has gone silent: it has not shown what the listing before this one saw.
+    def silent(self, *, tasks: Mapping[str, int], pods: Mapping[str, int]) -> str | None:
+        """Which watch has gone silent, None while both keep up.
 
         Args:
-            listed: resource version by UID, of all tasks, as listed now.
+            tasks: resource version by UID, of all tasks, as listed now.
+            pods: the same of all runner pods.
         """
-        missed = any(self._versions.get(uid, 0) < version for uid, version in self._expected.items() if uid in listed)
-        # A relist tells of no deletion. What no listing has shown yet may be new, and stays.
-        for uid in self._expected.keys() - listed.keys():
+        # A relist tells of no deletion.
+        for uid in self._tasks.gone(listed=tasks):
             self._inputs.pop(uid, None)
-            self._versions.pop(uid, None)
-        self._expected = dict(listed)
-        return missed
+        late = {"tasks": self._tasks.behind(listed=tasks), "pods": self._pods.behind(listed=pods)}
+        return next((kind for kind, behind in late.items() if behind), None)
 
     def _add(self, key: Key) -> None:
         if self.leading:
@@ -88,11 +121,14 @@ class Inbox:
 
 def _inputs(task: Task) -> tuple[object, ...]:
     """All of a task that is the operator's to react to; the rest it wrote itself, or is progress."""
-    point = task.checkpoint
+    point, retry = task.checkpoint, task.status.retry
+    stalls = retry is not None and retry.stalls > 0
     return (
         task.metadata.generation,
         task.metadata.deletion_timestamp,
         (point.attempt, point.resumed_from, point.damage) if point is not None else None,
+        # Whether a task that stalled has come further: its first step is what tells that it is over.
+        stalls and point is not None and retry is not None and point.progress_digest != retry.progress_digest,
     )
 
 

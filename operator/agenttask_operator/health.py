@@ -26,8 +26,8 @@ class Health:
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._turned = clock()
-        self.watching = True
-        """False once a watch was found to be silent."""
+        self.silent: str | None = None
+        """Of what the watch was found to be silent, None while all keep up."""
         self.missing: str | None = "not started"
         """Why the operator is not ready, None when it is."""
 
@@ -39,7 +39,7 @@ class Health:
         """Why the process should be restarted, None while it should not."""
         if self._clock() - self._turned > LOOP_SECONDS:
             return "the resync loop stands still"
-        return None if self.watching else "a watch is silent"
+        return None if self.silent is None else f"the watch of {self.silent} is silent"
 
 
 async def serve(*, health: Health, port: int = PORT) -> web.AppRunner:

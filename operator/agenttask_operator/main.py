@@ -57,25 +57,31 @@ async def work(*, queue: Queue[Key], reconciler: Reconciler) -> None:
             queue.done(key)
 
 
-async def resync(*, cluster: Cluster, reconciler: Reconciler, queue: Queue[Key], inbox: Inbox) -> bool:
-    """Look at every task as listed and queue those that need something. Returns whether the watches keep up."""
-    owned: dict[str, list[Pod]] = defaultdict(list)
+async def resync(*, cluster: Cluster, reconciler: Reconciler, queue: Queue[Key], inbox: Inbox) -> str | None:
+    """Look at every task as listed and queue those that need something. Returns which watch is silent, if one is."""
+    owned: dict[tuple[str, str | None], list[Pod]] = defaultdict(list)
+    pods: dict[str, int] = {}
     async for pod in cluster.pods():
+        pods[pod.metadata.uid] = int(pod.metadata.resource_version)
         for owner in pod.metadata.owner_references:
-            owned[owner.uid].append(pod)
-    listed: dict[str, int] = {}
+            owned[owner.uid, pod.task].append(pod)
+    tasks: dict[str, int] = {}
     async for task in cluster.tasks():
         meta = task.metadata
-        listed[meta.uid] = int(meta.resource_version)
+        tasks[meta.uid] = int(meta.resource_version)
         if not inbox.leading:
             continue
-        decision = reconciler.judge(task=task, pods=tuple(owned.get(meta.uid, ())))
         key = Key(meta.namespace, meta.name)
+        try:
+            decision = reconciler.judge(task=task, pods=tuple(owned.get((meta.uid, meta.name), ())))
+        except Exception:
+            logger.exception("%s/%s: cannot be judged as listed", *key)
+            continue
         if decision.writes:
             queue.add(key)
         elif decision.after_seconds is not None:
             queue.add_after(key, seconds=decision.after_seconds)
-    return not inbox.behind(listed=listed)
+    return inbox.silent(tasks=tasks, pods=pods)
 
 
 class Operator:
@@ -187,11 +193,11 @@ class Operator:
             self._due.clear()
             pause = RESYNC_SECONDS * source.uniform(0.8, 1.2)
             try:
-                keeps_up = await resync(
+                silent = await resync(
                     cluster=self._cluster, reconciler=self._reconciler, queue=self._queue, inbox=self._inbox
                 )
                 # A watch that had only moments for what the last listing saw may still be reading its first pages.
-                self._health.watching = keeps_up or hurried
+                self._health.silent = None if hurried else silent
             except ClusterError as error:
                 logger.warning("Resync: %s", error)
                 pause = CHECK_SECONDS

@@ -8,10 +8,10 @@ aware datetimes. Status of the task is what this operator (or one before it) wro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from agenttask import contract
@@ -163,6 +163,11 @@ class Pod(_Read, frozen=True, kw_only=True):
         return int(label) if label.isdecimal() else None
 
     @property
+    def task(self) -> str | None:
+        """The task's name on its label, by which its pods are found."""
+        return self.metadata.labels.get(contract.LABEL_TASK)
+
+    @property
     def runner(self) -> ContainerState:
         """State of the container `runner`; empty until the kubelet has reported."""
         found = (one.state for one in self.status.container_statuses if one.name == contract.CONTAINER)
@@ -190,6 +195,14 @@ class Pod(_Read, frozen=True, kw_only=True):
             one.state.running is not None for one in self.status.container_statuses if one.name != contract.CONTAINER
         )
 
+    @property
+    def held_up_since(self) -> datetime | None:
+        """Since when its node has been setting it up, volumes and network; None before, and once that is done."""
+        ready, placed = self.condition("PodReadyToStartContainers"), self.condition("PodScheduled")
+        if self.ended or ready is None or ready.status != "False" or placed is None or placed.status != "True":
+            return None
+        return placed.last_transition_time
+
     def condition(self, kind: str) -> PodCondition | None:
         """The condition of that type."""
         return next((one for one in self.status.conditions if one.type == kind), None)
@@ -197,6 +210,19 @@ class Pod(_Read, frozen=True, kw_only=True):
     def owned_by(self, uid: str) -> bool:
         """Whether the object with that UID is its controller."""
         return any(owner.uid == uid and owner.controller for owner in self.metadata.owner_references)
+
+
+class Complaint(_Read, frozen=True, kw_only=True):
+    """What a kubelet says of a pod it cannot set up, in an Event: the pod's own status says nothing of it."""
+
+    reason: str
+    note: str = ""
+    deprecated_last_timestamp: datetime | None = None
+
+    @property
+    def of_setup(self) -> bool:
+        """Whether it is about volumes or network."""
+        return self.reason in {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"}
 
 
 class Attempt(_Read, frozen=True, kw_only=True):
@@ -211,6 +237,8 @@ class Attempt(_Read, frozen=True, kw_only=True):
     reason: str | None = None
     message: str | None = None
     resumed_from: str | None = None
+    newest_attempt: int | None = None
+    """The newest attempt whose claim it met in the log, where it said so; the next number is above it."""
     damage: str | None = None
     """What its runner found broken in the checkpoint log."""
 
@@ -234,6 +262,8 @@ class Retry(_Read, frozen=True, kw_only=True):
     disruptions: int = 0
     stalls: int = 0
     silent_exits: int = 0
+    fences: int = 0
+    """Fenced attempts in a row, new steps notwithstanding."""
     not_before: datetime | None = None
 
 
@@ -258,6 +288,7 @@ class Status(_Read, frozen=True, kw_only=True):
     attempt: int = 0
     pod_uid: str | None = msgspec.field(name="podUID", default=None)
     location: contract.Location | None = None
+    forked_from: contract.ForkedFrom | None = None
     attempts: tuple[Attempt, ...] = ()
     counts: Counts | None = None
     retry: Retry | None = None
@@ -305,6 +336,15 @@ def read_task(raw: Mapping[str, Any]) -> Task:
     if checkpoint is None:
         return task
     return msgspec.structs.replace(task, checkpoint=msgspec.convert(checkpoint, Checkpoint))
+
+
+def newest_complaint(raw: Iterable[Mapping[str, Any]]) -> Complaint | None:
+    """Of a pod's Events, as the API server sent them, the last that tells why it cannot be set up."""
+    found = [one for one in msgspec.convert(list(raw), list[Complaint]) if one.of_setup and one.note]
+    return max(found, key=lambda one: one.deprecated_last_timestamp or _EPOCH, default=None)
+
+
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 def read_pod(raw: Mapping[str, Any]) -> Pod:

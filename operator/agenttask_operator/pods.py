@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 from agenttask import contract
+from agenttask.places import resolve
 
 from agenttask_operator import places
 from agenttask_operator.observed import Task
@@ -61,8 +62,18 @@ def plan(*, task: Task, settings: Settings) -> Plan:
     if model is None:
         raise SpecInvalidError("The task names no model (spec.agent.model) and the operator has no default model.")
     agent = msgspec.structs.replace(spec.agent, model=model)
+    try:
+        contract.secrets_of(agent)
+    except ValueError as error:
+        raise SpecInvalidError(f"The tools cannot have their Secrets: {error}.") from error
     # What the runner never looks at is left at its default, so that editing it changes no digest.
-    told = contract.TaskSpec(prompt=spec.prompt, agent=agent, checkpoint=spec.checkpoint, budget=spec.budget)
+    told = contract.TaskSpec(
+        prompt=spec.prompt,
+        resume_from=spec.resume_from,
+        agent=agent,
+        checkpoint=spec.checkpoint,
+        budget=spec.budget,
+    )
     made = Plan(spec=told, location=_location(task=task, spec=spec, settings=settings))
     size = len(_assignment(task=task, plan=made, attempt=2**31, with_checkpoint=True).encode())
     if size > contract.MAX_ASSIGNMENT_BYTES:
@@ -89,7 +100,7 @@ def _location(*, task: Task, spec: contract.TaskSpec, settings: Settings) -> con
     default = None
     if store is not None:
         default = contract.Checkpoint(s3=store.s3, redis=store.redis, filesystem=store.filesystem)
-    place = places.resolve(own=spec.checkpoint, default=default, recorded=task.status.location)
+    place = resolve(own=spec.checkpoint, default=default, recorded=task.status.location)
     if place is None:
         raise SpecInvalidError("The task names no store (spec.checkpoint) and the operator has no default store.")
     return place
@@ -107,6 +118,7 @@ def _assignment(*, task: Task, plan: Plan, attempt: int, with_checkpoint: bool) 
         spec=plan.spec,
         recorded_key=recorded.key if recorded else None,
         recorded_seq=recorded.seq if recorded else None,
+        forked_from=task.status.forked_from,
     )
     return msgspec.json.encode(assignment).decode()
 
@@ -204,6 +216,8 @@ def _env(*, user: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
         {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()
     ]
     env.append({"name": contract.ENV_GRACE_SECONDS, "value": str(_grace(user))})
+    for variable, secret in contract.secrets_of(plan.spec.agent).items():
+        env.append(_from("secretKeyRef", variable, name=secret.name, key=secret.key))
     return env + _model_env(plan.spec.agent.model) + places.env(plan.location)
 
 

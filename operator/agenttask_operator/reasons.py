@@ -64,9 +64,13 @@ class Reason(StrEnum):
     RETRIES_EXHAUSTED = "RetriesExhausted"
     POISON_CHECKPOINT = "PoisonCheckpoint"
     SPEC_INVALID = "SpecInvalid"
+    SOURCE_NOT_FOUND = "SourceNotFound"
+    NO_CHECKPOINT = "NoCheckpoint"
+    OTHER_STORE = "OtherStore"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     CONTAINER_REFUSED = "ContainerRefused"
+    VOLUME_UNAVAILABLE = "VolumeUnavailable"
     POD_REFUSED = "PodRefused"
     UNSCHEDULABLE = "Unschedulable"
     SCHEDULING_GATED = "SchedulingGated"
@@ -128,9 +132,13 @@ REASONS: Final[dict[str, str]] = {
     Reason.RETRIES_EXHAUSTED: "More failures than `spec.retry.maxFailures`, and no step was ever recorded. Final.",
     Reason.POISON_CHECKPOINT: "More failures than `spec.retry.maxFailures` since the last step. Edit the spec.",
     Reason.SPEC_INVALID: "The spec asks for something that cannot be done; the message says what.",
+    Reason.SOURCE_NOT_FOUND: "`spec.resumeFrom.task` does not exist. It is looked for again and again.",
+    Reason.NO_CHECKPOINT: "`spec.resumeFrom.task` has no checkpoint yet. The fork starts by itself once it has one.",
+    Reason.OTHER_STORE: "`spec.resumeFrom` names another store than this task's; a fork copies within one.",
     Reason.SECRET_MISSING: "A Secret, or a key in it, does not exist. Create it: the pod starts by itself.",
     Reason.IMAGE_UNAVAILABLE: "The image cannot be pulled. Fix its name or credentials: an edit applies at once.",
     Reason.CONTAINER_REFUSED: "The node cannot make or start the container; the message is the node's.",
+    Reason.VOLUME_UNAVAILABLE: "A volume cannot be attached or mounted; the message is the node's. It is tried again.",
     Reason.POD_REFUSED: "The API server refused the pod: a quota, Pod Security, a webhook. It is tried again.",
     Reason.UNSCHEDULABLE: "No node fits the pod now; the message is the scheduler's.",
     Reason.SCHEDULING_GATED: "Something holds the pod back with a scheduling gate.",
@@ -149,11 +157,12 @@ REASONS: Final[dict[str, str]] = {
     RunnerReason.STORE_DENIED: "The store refused the credentials.",
     RunnerReason.STORE_MISCONFIGURED: "The store cannot hold a checkpoint log: it ignores conditional writes, for one.",
     RunnerReason.CHECKPOINT_LOST: "The recorded checkpoint is above every record in the store, or the log is empty.",
+    RunnerReason.CHECKPOINT_GONE: "The checkpoint to fork is not in the store (any more); nothing was written.",
     RunnerReason.CHECKPOINT_CORRUPT: "A record that is needed does not verify.",
     RunnerReason.FORMAT_TOO_NEW: "The log was written in a format this runner cannot read. Use a newer runner image.",
     RunnerReason.IN_DOUBT: "A call that must not run twice was lost; find out, then set the tool's `onDoubt`.",
     RunnerReason.STOPPED: "The runner got SIGTERM and recorded its work.",
-    RunnerReason.FENCED: "The log holds a newer claim; the next attempt goes above it.",
+    RunnerReason.FENCED: "The log holds a newer claim, and the next attempt goes above it. In a row: another cluster?",
     RunnerReason.INTERNAL_ERROR: "A defect of the runner; the message and the pod's log say where.",
 }
 

@@ -15,11 +15,11 @@ from typing import Final, NamedTuple
 
 from agenttask import contract
 
-from agenttask_operator import pods, status
+from agenttask_operator import fold, forks, pods, status
 from agenttask_operator.cluster import Cluster, ClusterError, ConflictError, ExistsError, NotFoundError, RefusedError
 from agenttask_operator.decide import Decision, decide
 from agenttask_operator.fold import Refusal, Snapshot
-from agenttask_operator.observed import Pod, Task
+from agenttask_operator.observed import Complaint, Pod, Task
 from agenttask_operator.pods import SpecInvalidError
 from agenttask_operator.settings import Settings
 
@@ -74,6 +74,7 @@ class Reconciler:
         self._clock = clock
         self._reporter = reporter
         self._refusals: dict[Key, Refusal] = {}
+        self._complaints: dict[Key, Complaint] = {}
         self.departed = Departed()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -85,6 +86,7 @@ class Reconciler:
         snapshot = await self._gather(key)
         if snapshot is None:
             self._refusals.pop(key, None)
+            self._complaints.pop(key, None)
             return None
         decision = decide(snapshot=snapshot, now=self._clock())
         await self._apply(key=key, snapshot=snapshot, decision=decision)
@@ -92,7 +94,10 @@ class Reconciler:
         return 0 if decision.create else decision.after_seconds
 
     def judge(self, *, task: Task, pods: tuple[Pod, ...]) -> Decision:
-        """Decide on objects as listed, without carrying it out: whether a live look is worth its two calls."""
+        """Decide on objects as listed, without carrying it out: whether a live look is worth its two calls.
+
+        What a fork is to go on from is not among them: a fork that has not begun may be looked at for nothing.
+        """
         return decide(snapshot=self._snapshot(task=task, pods=pods), now=self._clock())
 
     async def _gather(self, key: Key) -> Snapshot | None:
@@ -101,19 +106,47 @@ class Reconciler:
             task = await self._cluster.get_task(namespace=key.namespace, name=key.name)
         except NotFoundError:
             return None
-        return self._snapshot(task=task, pods=await self._cluster.pods_of(task))
+        found = await self._cluster.pods_of(task)
+        await self._ask(key=key, pod=fold.current_pod(task=task, found=found))
+        return self._snapshot(task=task, pods=found, source=await self._source_of(task))
 
-    def _snapshot(self, *, task: Task, pods: tuple[Pod, ...]) -> Snapshot:
+    async def _ask(self, *, key: Key, pod: Pod | None) -> None:
+        """Keep what the kubelet says of a pod that is slow to be set up; resyncs decide on it too."""
+        complaint = None
+        if pod is not None and fold.slow(pod, now=self._clock()):
+            complaint = await self._cluster.complaint(pod)
+        if complaint is not None:
+            self._complaints[key] = complaint
+        else:
+            self._complaints.pop(key, None)
+
+    async def _source_of(self, task: Task) -> Task | None:
+        name = forks.source_of(task)
+        if name is None:
+            return None
+        try:
+            return await self._cluster.get_task(namespace=task.metadata.namespace, name=name)
+        except NotFoundError:
+            return None
+
+    def _snapshot(self, *, task: Task, pods: tuple[Pod, ...], source: Task | None = None) -> Snapshot:
+        key = Key(task.metadata.namespace, task.metadata.name)
         return Snapshot(
             task=task,
             pods=pods,
             settings=self._settings,
             departed=self.departed.get(task.status.pod_uid),
-            refusal=self._refusals.get(Key(task.metadata.namespace, task.metadata.name)),
+            refusal=self._refusals.get(key),
+            complaint=self._complaints.get(key),
+            source=source,
         )
 
     async def _apply(self, *, key: Key, snapshot: Snapshot, decision: Decision) -> None:
         before = task = snapshot.task
+        if decision.remove:
+            logger.info("%s/%s is deleted: its spec.ttlSecondsAfterFinished is over", *key)
+            await self._cluster.delete_task(task)
+            return
         if decision.status is not None:
             task = await self._cluster.apply_status(task=task, status=decision.status)
             made = decision.status
@@ -127,6 +160,10 @@ class Reconciler:
             await self._cluster.delete_pod(namespace=key.namespace, name=pod.name, uid=pod.uid)
         if decision.status is not None:
             await self._announce(task=task, told=status.events(before=before.status, after=decision.status))
+            origin = decision.status.forked_from
+            if snapshot.source is not None and origin is not None:
+                told = status.forked(name=task.metadata.name, origin=origin)
+                await self._announce(task=snapshot.source, told=(told,))
 
     async def _create(self, *, key: Key, task: Task) -> None:
         """Create the open attempt's pod, or find it made, refused, or its name taken."""
@@ -141,20 +178,29 @@ class Reconciler:
         except RefusedError as error:
             self._refuse(key=key, task=task, message=str(error), name_taken=False)
         except ExistsError as error:
-            if not await self._is_ours(task=task, attempt=attempt):
+            if not await self._adopt(task=task, attempt=attempt):
                 self._refuse(key=key, task=task, message=str(error), name_taken=True)
         else:
             self._refusals.pop(key, None)
 
-    async def _is_ours(self, *, task: Task, attempt: int) -> bool:
-        """Whether the pod that has the name is this attempt's: made by an operator that died before it could say so."""
+    async def _adopt(self, *, task: Task, attempt: int) -> bool:
+        """Whether the pod that has the name is this attempt's: made by an operator that died before it could say so.
+
+        One of the task's that lost its labels since is found by no listing again: it is deleted, and its number burnt.
+        """
         meta = task.metadata
         name = contract.pod_name(task=meta.name, attempt=attempt)
         try:
             pod = await self._cluster.get_pod(namespace=meta.namespace, name=name)
         except NotFoundError as error:
             raise ConflictError(f"Pod {name} was there and is gone") from error
-        return pod.owned_by(meta.uid) and pod.attempt == attempt
+        if not pod.owned_by(meta.uid):
+            return False
+        if pod.attempt == attempt and pod.task == meta.name:
+            return True
+        logger.warning("%s/%s deletes pod %s, which has lost its labels", meta.namespace, meta.name, name)
+        await self._cluster.delete_pod(namespace=meta.namespace, name=name, uid=pod.metadata.uid)
+        return False
 
     def _refuse(self, *, key: Key, task: Task, message: str, name_taken: bool) -> None:
         old = self._refusals.get(key)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 import msgspec
+from agenttask import contract
 
 from agenttask_operator.observed import Attempt, Condition, Outcome, Phase, Status
 from agenttask_operator.reasons import Kind, Reason
@@ -96,6 +97,11 @@ def events(*, before: Status, after: Status) -> tuple[Event, ...]:
     if suspended and _holding(before, Kind.SUSPENDED) is None:
         told.append(_event(Weight.NORMAL, suspended.reason, "Suspend", suspended.message))
     return tuple(told)
+
+
+def forked(*, name: str, origin: contract.ForkedFrom) -> Event:
+    """What is told on the original of a fork called `name`."""
+    return _event(Weight.NORMAL, "Forked", "Fork", f"AgentTask {name} goes on from {origin.key}.")
 
 
 _ALWAYS: Final = {Kind.ACCEPTED, Kind.RUNNING, Kind.CHECKPOINTED}

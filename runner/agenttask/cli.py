@@ -1,4 +1,4 @@
-"""The command line. `attempt` is what runs in a pod; `run` is the same task without a cluster.
+"""The command line. `attempt` is what runs in a pod; `run` is the same task without a cluster; `log` looks at logs.
 
 A command's module is imported once it is known which one is meant.
 """
@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from agenttask.contract import ASSIGNMENT_PATH, TERMINATION_PATH, TOKEN_DIR
+from agenttask.logtool import options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             token_dir=arguments.token_dir,
             termination_path=arguments.termination_log,
         )
+    if arguments.command == "log":
+        from agenttask.logtool.main import run as look  # noqa: PLC0415
+
+        return look(arguments)
     from agenttask.local import run_file  # noqa: PLC0415
 
     return run_file(path=arguments.file, store=arguments.store, fresh=arguments.fresh)
@@ -41,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run a task from a file, without a cluster; run it again to resume")
     run.add_argument("file", type=Path, help="an AgentTask manifest (YAML)")
-    run.add_argument("--store", required=True, metavar="DIR|s3://BUCKET/PREFIX", help="where the checkpoint log goes")
+    run.add_argument(
+        "--store", required=True, metavar="STORE-URL", help="where the log goes: a folder, s3://…, redis://…"
+    )
     run.add_argument("--fresh", action="store_true", help="start over, under a new uid")
+    options.add(commands)
     return parser

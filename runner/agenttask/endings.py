@@ -11,6 +11,7 @@ from agenttask.agent.stop import StopRequested
 from agenttask.contract import CONTRACT, MAX_TERMINATION_BYTES, Exit, Outcome, RunnerReason, Termination
 from agenttask.errors import (
     CheckpointCorrupt,
+    CheckpointGone,
     CheckpointLost,
     Denied,
     Fenced,
@@ -30,6 +31,7 @@ STALLS: dict[type[Exception], RunnerReason] = {
     NotFound: RunnerReason.STORE_NOT_FOUND,
     Misconfigured: RunnerReason.STORE_MISCONFIGURED,
     CheckpointLost: RunnerReason.CHECKPOINT_LOST,
+    CheckpointGone: RunnerReason.CHECKPOINT_GONE,
     CheckpointCorrupt: RunnerReason.CHECKPOINT_CORRUPT,
     FormatTooNew: RunnerReason.FORMAT_TOO_NEW,
     SpecInvalid: RunnerReason.SPEC_INVALID,

@@ -15,6 +15,7 @@
     └── LogError                  what the checkpoint log says
         ├── Fenced                a newer claim stands in the log: stop at once
         ├── CheckpointLost        the recorded checkpoint is above everything the store holds
+        ├── CheckpointGone        what is to be forked is not there (any more)
         ├── CheckpointCorrupt     a record that is needed does not verify
         ├── FormatTooNew          the log was written in a format this version cannot read
         └── RecordTooLarge        an append is larger than a restore would accept
@@ -96,6 +97,10 @@ class Fenced(LogError):
 
 class CheckpointLost(LogError):
     """The recorded checkpoint is above every record the store holds, or the log is empty."""
+
+
+class CheckpointGone(LogError):
+    """The checkpoint of another log that this one is to begin with cannot be had; nothing was written."""
 
 
 class CheckpointCorrupt(LogError):

@@ -53,7 +53,7 @@ class _Waiting:
 
 def restore(*, base: Snapshot | None, records: Iterable[Record]) -> State:
     """The state after a log's records. Raises `FormatTooNew` for an event or a state this version does not know."""
-    events = ((record.seq, event) for record in records for event in _events(record))
+    events = ((record.seq, event) for record in records for event in events_of(record))
     return fold(events, State() if base is None else _thawed(base))
 
 
@@ -88,7 +88,8 @@ def _thawed(base: Snapshot) -> State:
         ) from error
 
 
-def _events(record: Record) -> list[Event]:
+def events_of(record: Record) -> list[Event]:
+    """What a record says to the reducer, a claim being an event too. Raises `FormatTooNew`."""
     if record.kind is Kind.CLAIM:
         paid = msgspec.convert(record.abandoned.charge, Charge) if record.abandoned is not None else None
         return [Claimed(attempt=record.attempt, charge=paid)]
@@ -103,7 +104,7 @@ def _events(record: Record) -> list[Event]:
 def _known(record: Record) -> list[Event]:
     """The events of a record that nobody needs any more."""
     try:
-        return _events(record)
+        return events_of(record)
     except FormatTooNew:
         return []
 

@@ -10,16 +10,27 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Final, Literal, Protocol
 
 import msgspec
 
 from agenttask.clock import Clock, SystemClock
-from agenttask.contract import CONTRACT, Assignment, Location, Model, Outcome, TaskSpec, log_prefix
+from agenttask.contract import (
+    CONTRACT,
+    Assignment,
+    ForkedFrom,
+    Location,
+    Model,
+    Outcome,
+    ResumeFrom,
+    TaskSpec,
+    log_prefix,
+    origin,
+    other_store,
+)
 from agenttask.endings import Ending, of_error
 from agenttask.errors import Absent, AgentTaskError, SpecInvalid, TooLarge
 from agenttask.journal import restore
@@ -30,6 +41,7 @@ from agenttask.process import surroundings
 from agenttask.run import check, refuse_other_prompt, run_attempt
 from agenttask.status_api import NoStatus
 from agenttask.store import Store, open_store
+from agenttask.store.address import location_of
 
 ENV_BASE_URL: Final = "AGENTTASK_MODEL_BASE_URL"
 ENV_MODEL: Final = "AGENTTASK_MODEL_NAME"
@@ -46,15 +58,22 @@ class LocalRun:
     fresh: bool
 
 
-def run_file(*, path: Path, store: str, fresh: bool, open_store: Callable[[Location], Store] = open_store) -> int:
+class OpenStore(Protocol):
+    """As `agenttask.store.open_store`."""
+
+    def __call__(self, location: Location, *, verify: Literal["Checksum", "ReadBack"]) -> Store: ...
+
+
+def run_file(*, path: Path, store: str, fresh: bool, open_store: OpenStore = open_store) -> int:
     """Run the task in a file: answer on stdout, progress on stderr; the exit code.
 
     The codes are `Exit`'s, but that a run that failed for good gives 1: shells know nothing of messages.
     """
     try:
-        location = location_of(store=store, environment=os.environ)
-        run = LocalRun(manifest=load(path), location=location, fresh=fresh)
-        ending = asyncio.run(_run(run, store=open_store(location)))
+        manifest, location = load(path), location_of(store, environment=os.environ)
+        run = LocalRun(manifest=manifest, location=location, fresh=fresh)
+        opened = open_store(location, verify=manifest.spec.checkpoint.verify)
+        ending = asyncio.run(_run(run, store=opened))
     except AgentTaskError as error:
         sys.stderr.write(f"{error}\n")
         return int(of_error(error).exit)
@@ -69,22 +88,6 @@ async def _run(run: LocalRun, *, store: Store) -> Ending:
     around = surroundings(store=store, pod_uid=f"{UID}-{uuid.uuid4()}", clock=clock, lines=lines, status=NoStatus())
     assignment = await assign(run=run, store=store, clock=clock, environment=os.environ)
     return await run_attempt(assignment=assignment, around=around)
-
-
-def location_of(*, store: str, environment: Mapping[str, str]) -> Location:
-    """`s3://bucket/prefix`, with the AWS_ variables for the rest, or a folder."""
-    if not store.startswith("s3://"):
-        return Location(type="filesystem", path=str(Path(store).absolute()))
-    parts = urlsplit(store)
-    if not parts.netloc:
-        raise SpecInvalid(f"{store} names no bucket")
-    return Location(
-        type="s3",
-        bucket=parts.netloc,
-        prefix=parts.path.strip("/"),
-        endpoint=environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL"),
-        region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
-    )
 
 
 def with_model(spec: TaskSpec, *, environment: Mapping[str, str]) -> TaskSpec:
@@ -122,12 +125,35 @@ async def assign(*, run: LocalRun, store: Store, clock: Clock, environment: Mapp
         spec=with_model(manifest.spec, environment=environment),
         # Who runs it again says thereby that the process before is over.
         unreported=(),
+        forked_from=await _forked_from(runs, resume=manifest.spec.resume_from, clock=clock) if not found.head else None,
     )
-    try:
-        check(assignment)
-    except SpecInvalid as error:
-        raise SpecInvalid(f"{error} ({ENV_BASE_URL} and {ENV_MODEL} in a local run)") from error
+    if assignment.spec.agent.model is None:
+        raise SpecInvalid(f"no model: set spec.agent.model, or {ENV_BASE_URL} and {ENV_MODEL}")
+    check(assignment)
     return assignment
+
+
+async def _forked_from(runs: _Runs, *, resume: ResumeFrom | None, clock: Clock) -> ForkedFrom | None:
+    """What a fork goes on from: in the store of this run, and of the newest run of a task that is only named."""
+    if resume is None:
+        return None
+    if (resume.task is None) == (resume.location is None):
+        raise SpecInvalid("spec.resumeFrom: exactly one of task and location must be set")
+    place, key = resume.location or runs.location, resume.key
+    if difference := other_store(place, runs.location):
+        raise SpecInvalid(f"spec.resumeFrom.location is not the store of this run: {difference}")
+    if resume.task is not None and key is None:
+        named = replace(runs, name=resume.task)
+        prefix = named.prefix(await named.newest(fresh=False))
+        newest = (await read(store=runs.store, prefix=prefix, clock=clock, patience=Patience())).tip
+        if newest is None:
+            raise SpecInvalid(f"spec.resumeFrom.task: there is no run of {resume.task} in this store")
+        key = newest.key
+    found = origin(key or "", prefix=place.prefix, namespace=runs.namespace)
+    if found is None or resume.task not in (None, found.task):
+        folder = log_prefix(prefix=place.prefix, namespace=runs.namespace, name=resume.task or "<task>", uid="<uid>")
+        raise SpecInvalid(f"spec.resumeFrom.key must be {folder}/log/<12 digits>, and is {key}")
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import yaml
+from jsonschema import Draft202012Validator
 
 from agenttask.contract import GROUP, KIND, VERSION, TaskSpec
 from agenttask.errors import SpecInvalid
+
+LONGEST_QUOTE: Final = 300
+"""Characters of a sentence that quotes the manifest; a longer one is said without."""
+
+
+_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_LONGEST: Final = {"name": 52, "namespace": 63}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,39 +47,39 @@ def load(path: Path) -> Manifest:
 
 
 def parse(task: dict[str, Any], *, source: str) -> Manifest:
-    """The task a decoded manifest describes."""
+    """The task a decoded manifest describes. Raises `SpecInvalid`, naming all that is wrong."""
     if task.get("apiVersion") != f"{GROUP}/{VERSION}":
         raise SpecInvalid(f"{source}: apiVersion is {task.get('apiVersion')}; this version knows {GROUP}/{VERSION}")
     metadata, raw = task.get("metadata"), task.get("spec")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not isinstance(raw, dict):
         raise SpecInvalid(f"{source}: metadata.name and spec are needed")
+    for field, longest in _LONGEST.items():
+        name = metadata.get(field)
+        if name is not None and (len(str(name)) > longest or not _LABEL.fullmatch(str(name))):
+            raise SpecInvalid(f"{source}: metadata.{field} must be a DNS label of at most {longest} characters")
+    if wrong := list(_wrong(raw)):
+        raise SpecInvalid(f"{source}: {'; '.join(wrong)}")
     try:
         spec = msgspec.convert(raw, TaskSpec)
     except msgspec.ValidationError as error:
         raise SpecInvalid(f"{source}: spec: {error}") from error
-    for unknown in unknown_fields(raw, msgspec.inspect.type_info(TaskSpec), path="spec"):
-        raise SpecInvalid(f"{source}: unknown field {unknown}")
+    if spec.prompt is None and spec.resume_from is None:
+        raise SpecInvalid(f"{source}: spec.prompt is needed, unless spec.resumeFrom is set")
     return Manifest(namespace=metadata.get("namespace"), name=metadata["name"], spec=spec)
 
 
-def unknown_fields(value: Any, kind: msgspec.inspect.Type, *, path: str) -> list[str]:
-    """Paths of all fields a decoder of `kind` would ignore, which it does for the sake of version skew."""
-    match kind:
-        case msgspec.inspect.UnionType(types=types):
-            structured = [one for one in types if not isinstance(one, msgspec.inspect.NoneType)]
-            return (
-                []
-                if value is None
-                else [found for one in structured for found in unknown_fields(value, one, path=path)]
-            )
-        case msgspec.inspect.VarTupleType(item_type=item) if isinstance(value, list):
-            return [found for i, one in enumerate(value) for found in unknown_fields(one, item, path=f"{path}[{i}]")]
-        case msgspec.inspect.StructType(fields=fields) if isinstance(value, dict):
-            known = {field.encode_name: field.type for field in fields}
-            unknown = [f"{path}.{name}" for name in value if name not in known]
-            for name, one in known.items():
-                if name in value:
-                    unknown += unknown_fields(value[name], one, path=f"{path}.{name}")
-            return unknown
-        case _:
-            return []
+def _wrong(spec: dict[str, Any]) -> Iterator[str]:
+    """What the API server would refuse, but for rules in CEL."""
+    schema = json.loads(files("agenttask").joinpath("spec.schema.json").read_bytes())
+    errors = Draft202012Validator(schema).iter_errors(spec)
+    for error in sorted(errors, key=lambda error: error.json_path):
+        path = "spec" + error.json_path.removeprefix("$")
+        if error.validator == "additionalProperties":
+            known = error.schema["properties"]
+            yield from (f"unknown field {path}.{name}" for name in error.instance if name not in known)
+        elif error.validator == "required":
+            yield from (f"{path}.{name} is needed" for name in error.validator_value if name not in error.instance)
+        elif len(error.message) <= LONGEST_QUOTE:
+            yield f"{path}: {error.message}"
+        else:
+            yield f"{path}: breaks {error.validator}: {error.validator_value}"

@@ -20,6 +20,7 @@ from agenttask.contract import (
     AttemptUsage,
     CheckpointStatus,
     DamageStatus,
+    InheritedUsage,
     LostUsage,
     ProgressStatus,
     ResultStatus,
@@ -107,6 +108,7 @@ def _usage(state: State) -> UsageStatus:
         cost_usd=dollars(state.cost_usd) if priced else None,
         unpriced_model_calls=state.unpriced_calls,
         lost=lost,
+        inherited=_inherited(state),
     )
 
 
@@ -136,6 +138,18 @@ def cut_text(text: str, *, limit: int) -> str:
     if len(raw) <= limit:
         return text
     return raw[: limit - 3].decode(errors="ignore") + "…"
+
+
+def _inherited(state: State) -> InheritedUsage | None:
+    if (used := state.inherited) is None:
+        return None
+    return InheritedUsage(
+        model_calls=used.model_calls,
+        tool_calls=used.tool_calls,
+        prompt_tokens=used.prompt_tokens,
+        completion_tokens=used.completion_tokens,
+        cost_usd=dollars(used.cost_usd) if used.unpriced_calls < used.model_calls else None,
+    )
 
 
 def _doing(state: State) -> str:

@@ -18,19 +18,22 @@ from random import Random
 
 import httpx
 
+from agenttask.agent.checks import check_tools
 from agenttask.agent.events import Reconfigured, Started, Stopped
 from agenttask.agent.loop import Loop
+from agenttask.agent.result import Caller
 from agenttask.agent.settle import Settler
 from agenttask.agent.state import State
 from agenttask.agent.stop import Stop, StopRequested
-from agenttask.agent.tools import Caller, Toolbox
+from agenttask.agent.tools import Toolbox
 from agenttask.clock import Clock
-from agenttask.contract import CONTRACT, Agent, Assignment, Model, Probe, Tool, log_prefix
+from agenttask.contract import CONTRACT, Agent, Assignment, Model, log_prefix
 from agenttask.endings import Ending, of_error, of_run
 from agenttask.errors import AgentTaskError, InDoubt, SpecInvalid
+from agenttask.fork import seed
 from agenttask.journal import Journal, charge, restore
 from agenttask.lines import Lines, LineWitness
-from agenttask.log import Holder, Log, OnCorruption, Opened, Patience, Policy, Recorded, RecordRef
+from agenttask.log import Holder, Log, OnCorruption, Opened, Patience, Policy, Recorded, RecordRef, Seed
 from agenttask.model.chain import links_of
 from agenttask.model.client import ModelClient
 from agenttask.model.failures import Failure, ModelError
@@ -133,6 +136,7 @@ class _Attempt:
                 on_corruption=OnCorruption(self._spec.checkpoint.on_corruption),
             ),
             charge=partial(charge, guarded=bool(guarded_tools(self._spec.agent))),
+            seed=self._seed if self._spec.resume_from is not None else None,
             warn=lambda words: self._around.lines.say("store", message=words),
         )
         self._say_damage(opened)
@@ -143,6 +147,14 @@ class _Attempt:
             resumedFrom=parent.key if parent else None,
         )
         return opened
+
+    async def _seed(self) -> Seed:
+        """What this fork begins with, asked for only as long as its log is empty."""
+        origin = self._assignment.forked_from
+        if origin is None:
+            raise SpecInvalid("spec.resumeFrom was not resolved to a record")
+        self._around.lines.say("forking", key=origin.key)
+        return await seed(store=self._around.store, origin=origin, spec=self._spec, clock=self._around.clock)
 
     def _reporter(self, opened: Opened) -> Reporter:
         return Reporter(
@@ -174,7 +186,9 @@ class _Attempt:
         state, agent = journal.state, self._spec.agent
         schemas = tuple(tool_schema(tool) for tool in agent.tools)
         if not state.started:
-            await journal.commit(Started(prompt=self._spec.prompt, system_prompt=agent.system_prompt, tools=schemas))
+            await journal.commit(
+                Started(prompt=self._spec.prompt or "", system_prompt=agent.system_prompt, tools=schemas)
+            )
             return
         refuse_other_prompt(state=state, prompt=self._spec.prompt)
         if (state.system_prompt, state.tools) != (agent.system_prompt, schemas):
@@ -233,27 +247,14 @@ def check(assignment: Assignment) -> Model:
         raise SpecInvalid(
             f"the operator speaks contract {assignment.contract}, this runner {CONTRACT}; update its image"
         )
+    if assignment.spec.prompt is None and assignment.spec.resume_from is None:
+        raise SpecInvalid("no prompt: set spec.prompt, or spec.resumeFrom to go on from a checkpoint")
     agent = assignment.spec.agent
     if agent.model is None:
         raise SpecInvalid("no model: set spec.agent.model, or a default for all tasks")
     check_options(agent.model)
-    names = [tool.name for tool in agent.tools]
-    for tool in agent.tools:
-        _check_means(tool, of=f"tool {tool.name}")
-        if (tool.probe is None) == (tool.recovery == "Reconcile"):
-            raise SpecInvalid(f"tool {tool.name}: recovery Reconcile needs a probe, and a probe needs it")
-        if tool.probe is not None:
-            _check_means(tool.probe, of=f"the probe of tool {tool.name}")
-        if names.count(tool.name) > 1:
-            raise SpecInvalid(f"tool {tool.name} is there twice")
+    check_tools(agent)
     return agent.model
-
-
-def _check_means(means: Tool | Probe, *, of: str) -> None:
-    if (means.http is None) == (not means.command):
-        raise SpecInvalid(f"{of}: exactly one of http and command is needed")
-    if any("\0" in word for word in means.command or ()):
-        raise SpecInvalid(f"{of}: a command cannot have NUL characters in it")
 
 
 def guarded_tools(agent: Agent) -> frozenset[str]:
@@ -268,7 +269,7 @@ def check_options(model: Model) -> None:
             raise SpecInvalid(f"model {link.name}: the options {', '.join(taken)} are not for the task to set")
 
 
-def refuse_other_prompt(*, state: State, prompt: str) -> None:
-    """A log belongs to the prompt it was started with."""
-    if state.prompt != prompt:
+def refuse_other_prompt(*, state: State, prompt: str | None) -> None:
+    """A log belongs to the prompt it was started with; a fork without one to its original's."""
+    if prompt is not None and state.prompt != prompt:
         raise SpecInvalid("the prompt is not the one this run was started with")

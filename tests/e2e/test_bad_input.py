@@ -134,6 +134,10 @@ def _pods_allowed(place: Place, task: Task) -> None:
     place.api.delete(Kind.QUOTA, "none", namespace=place.namespace)
 
 
+def _missing_volume_secret(place: Place, task: Task) -> None:
+    place.secret("not-mounted", {"file": "x"})
+
+
 def _pod(place: Place, **pod: object) -> Object:
     return {"pod": pod}
 
@@ -162,6 +166,16 @@ CASES = {
         endpoint={"apiKeySecretRef": {"name": "not-yet", "key": "api-key"}},
         message='secret "not-yet" not found',
         heal=_missing_secret,
+    ),
+    "a Secret that is a volume of the pod is missing": Case(
+        reason="SecretMissing",
+        prepare=partial(
+            _pod,
+            volumes=[{"name": "files", "secret": {"secretName": "not-mounted"}}],
+            volumeMounts=[{"name": "files", "mountPath": "/files"}],
+        ),
+        message='secret "not-mounted" not found',
+        heal=_missing_volume_secret,
     ),
     "the image cannot be had": Case(
         reason="ImageUnavailable",

@@ -4,11 +4,11 @@
     python -m tests.model.check_log --attempts 2 --slots 5 --appends 2 --purge      wider bounds; minutes
     python -m tests.model.check_log --without DELETE_CLAIMS …                       a rule left out: must end in BROKEN
 
-Promised: nothing of an older attempt is acknowledged behind a newer attempt's confirmed claim; no acknowledged content
-replaces another; a finished log is never claimed again, except by a purge; nobody works on in a park whose end they
-were not told; what a newest attempt has acknowledged can be restored with every blob it names, whatever writers that
-are asleep still delete and whatever a rewind has left behind; a fork never needs its original again. Extend this model
-before changing the protocol.
+Promised: nothing of an older attempt is acknowledged behind a newer attempt's confirmed claim or, should that go bad,
+behind a record that attempt acknowledged; no acknowledged content replaces another; a finished log is never claimed
+again, except by a purge; nobody works on in a park whose end they were not told; what a newest attempt has acknowledged
+can be restored with every blob it names, whatever writers that are asleep still delete and whatever a rewind has left
+behind; a fork never needs its original again. Extend this model before changing the protocol.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ SEARCHES: Final[dict[str, Rules]] = {
     "a rewinding attempt that dies, and its successor": Rules(
         attempts=3, slots=6, appends=2, snapshots=True, damages=1, late=False, finishes=False
     ),
+    "a claim goes bad, and an older attempt comes late": Rules(
+        attempts=3, slots=5, appends=2, snapshots=True, claims_damaged=1, late=False
+    ),
 }
 """What holds, keyed by what can happen in it."""
 
@@ -50,6 +53,7 @@ LEFT_OUT: Final[dict[Weakness, str]] = {
     Weakness.DELETE_NEWER: "two things damaged, rewind beside a sleeping writer",
     Weakness.CLAIM_IN_GAP: "two things damaged, rewind beside a sleeping writer",
     Weakness.REWIND_FORGOTTEN: "a rewinding attempt that dies, and its successor",
+    Weakness.CLAIMS_ALONE: "a claim goes bad, and an older attempt comes late",
 }
 """Which search has to find each weakness. DELETE_CLAIMS shows only in one of its own, with more room."""
 
@@ -70,7 +74,7 @@ def main() -> int:
     """Search as asked; 1 if a promise is broken."""
     parser = argparse.ArgumentParser(description="Check the checkpoint log's protocol exhaustively.")
     parser.add_argument("--without", action="append", default=[], choices=[weak.name for weak in Weakness])
-    for number, default in (("attempts", 2), ("slots", 5), ("appends", 1), ("damages", 0)):
+    for number, default in (("attempts", 2), ("slots", 5), ("appends", 1), ("damages", 0), ("claims-damaged", 0)):
         parser.add_argument(f"--{number}", type=int, default=default)
     for flag in ("purge", "parks", "snapshots", "no-late", "no-final"):
         parser.add_argument(f"--{flag}", action="store_true")
@@ -84,6 +88,7 @@ def main() -> int:
             slots=chosen.slots,
             appends=chosen.appends,
             damages=chosen.damages,
+            claims_damaged=chosen.claims_damaged,
             purge=chosen.purge,
             parks=chosen.parks,
             snapshots=chosen.snapshots,

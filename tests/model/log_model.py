@@ -41,6 +41,8 @@ def _moves(world: World, rules: Rules) -> Iterator[Move[World]]:
         yield Move(f"late: {content}", put(world, content)[0]._replace(network=world.network - {content}))
     if len(world.bad) < rules.damages and all(w.phase == "start" for w in world.writers[1:]):
         yield from _damage(world)
+    if len(world.bad) < rules.claims_damaged:
+        yield from _claims_go_bad(world)
     for index, writer in enumerate(world.writers):
         yield from _Turn(world, rules, index, writer).moves()
 
@@ -52,6 +54,12 @@ def _damage(world: World) -> Iterator[Move[World]]:
     for seq, _ in world.snapshots:
         if ("snapshot", seq) not in world.bad:
             yield Move(f"snapshot {seq} goes bad", world._replace(bad=world.bad | {("snapshot", seq)}))
+
+
+def _claims_go_bad(world: World) -> Iterator[Move[World]]:
+    for seq, content in enumerate(world.store):
+        if content is not None and content.kind == "claim" and ("record", seq) not in world.bad:
+            yield Move(f"claim {seq} goes bad", world._replace(bad=world.bad | {("record", seq)}))
 
 
 class _Turn:
@@ -88,7 +96,13 @@ class _Turn:
         return final and not self._purging and Weakness.IGNORE_FINAL not in self._rules.weak
 
     def _newer(self) -> bool:
-        return any(c is not None and c.kind == "claim" and c.attempt > self._writer.attempt for c in self._world.store)
+        """Whether anything that can be read is a newer attempt's."""
+        alone = Weakness.CLAIMS_ALONE in self._rules.weak
+        return any(
+            content is not None and content.attempt > self._writer.attempt and (content.kind == "claim" or not alone)
+            for seq, content in enumerate(self._world.store)
+            if ("record", seq) not in self._world.bad
+        )
 
     def _begin(self) -> Iterator[Move[World]]:
         for wake in (NONE, *self._world.met):
@@ -101,7 +115,7 @@ class _Turn:
         if self._over(head):
             return self._to(f"{what}: over", world, writer._replace(phase="ended", head=NONE))
         ready: Writer | None = writer._replace(head=head, parent=head)
-        if self._rules.damages and head != NONE:
+        if (self._rules.damages or self._rules.claims_damaged) and head != NONE:
             ready = restored(world, writer, head)
             if ready is not None and ready.parent == head and Weakness.REWIND_FORGOTTEN in self._rules.weak:
                 ready = ready._replace(must_name=False)

@@ -32,6 +32,7 @@ class Weakness(StrEnum):
     REWIND_FORGOTTEN = "an attempt that did not rewind itself writes no snapshot, whatever its chain stands on"
     BLOBS_GO_EARLY = "a blob goes with its last reference, though a kept snapshot names it"
     DELETE_NEWER = "retention deletes what its own state does not name, whoever wrote it"
+    CLAIMS_ALONE = "an attempt asks only for claims whether it has been replaced, and not for other records"
     CLAIM_IN_GAP = "a rewinding attempt claims the damaged record's slot instead of head+1"
 
 
@@ -51,6 +52,8 @@ class Rules:
     parks: bool = False
     damages: int = 0
     """How many objects go bad; only while attempt 1 alone has written."""
+    claims_damaged: int = 0
+    """How many claims go bad, at any time."""
     snapshots: bool = False
     weak: frozenset[Weakness] = field(default_factory=frozenset)
 
@@ -216,9 +219,14 @@ def park_before(world: World, seq: int) -> int:
 
 
 def acknowledged(world: World, writer: Writer, content: Content) -> str | None:
-    """The promise that acknowledging this record breaks, if it breaks one."""
+    """The promise that acknowledging this record breaks, if it breaks one.
+
+    A claim that nobody can read any more fences nobody by itself; what was acknowledged behind it does.
+    """
     for seq, other in enumerate(world.first[: content.seq]):
-        if other is not None and other.kind == "claim" and other.attempt > writer.attempt and confirmed(world, other):
+        if other is None or other.attempt <= writer.attempt or ("record", seq) in world.bad:
+            continue
+        if confirmed(world, other):
             return f"attempt {writer.attempt} acknowledged record {content.seq} behind attempt {other.attempt}'s {seq}"
     if world.first[content.seq] not in (None, content):
         return f"{content} acknowledged where {world.first[content.seq]} was"
@@ -227,10 +235,10 @@ def acknowledged(world: World, writer: Writer, content: Content) -> str | None:
     return None
 
 
-def confirmed(world: World, claim: Content) -> bool:
-    """Whether this claim's attempt has learnt that it holds the log."""
+def confirmed(world: World, record: Content) -> bool:
+    """Whether this record's attempt has learnt that it holds the log, and that the record is in it."""
     return any(
-        writer.attempt == claim.attempt and writer.phase in CONFIRMED and writer.head >= claim.seq
+        writer.attempt == record.attempt and writer.phase in CONFIRMED and writer.head >= record.seq
         for writer in world.writers
     )
 
@@ -243,6 +251,8 @@ def promise(world: World, rules: Rules) -> str | None:
     if newest is None or (newest.attempt == 1 and world.bad):
         return None  # what was damaged under attempt 1 may cost it; nothing is damaged later
     found = walk(world, newest.head)
+    if found.broken_at != NONE and found.missing is None and rules.claims_damaged:
+        return None  # its own claim is what was damaged
     if found.broken_at != NONE or found.missing is not None:
         why = found.missing or f"record {found.broken_at} is bad"
         return f"attempt {newest.attempt} acknowledged record {newest.head}, which is not restorable: {why}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "LANG")
-"""What a command inherits of the runner's environment."""
+"""What every command inherits of the runner's environment."""
 STDERR_BYTES: Final = 4096
 DRAIN_SECONDS: Final = 1.0
 """How long output is read after the process and its group are gone: a process that left the group may hold the pipe."""
@@ -32,9 +32,9 @@ class Finished:
     stderr: bytes
 
 
-def environment(*, inherited: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a command: the allow-list, and `own` beside it."""
-    return {**{name: inherited[name] for name in PASSED_ON if name in inherited}, **own}
+def environment(*, inherited: Mapping[str, str], passed: Sequence[str], own: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a command: the allow-list, what its tool adds to that, and `own` beside it."""
+    return {**{name: inherited[name] for name in (*PASSED_ON, *passed) if name in inherited}, **own}
 
 
 async def run_command(*, argv: Sequence[str], stdin: bytes, env: Mapping[str, str], stdout_limit: int) -> Finished:

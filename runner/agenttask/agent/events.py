@@ -45,7 +45,7 @@ class Try(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What work cost that a rewind has abandoned: it was paid for, whether or not it is remembered."""
+    """What work cost that is not counted step by step: what a rewind has abandoned, or what a fork inherits."""
 
     model_calls: int = 0
     tool_calls: int = 0

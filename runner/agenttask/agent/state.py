@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from agenttask.agent.events import Ended
+from agenttask.agent.events import Charge, Ended
 
 KEPT_DOUBTS = 50
 KEPT_ATTEMPTS = 10
@@ -111,6 +111,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     attempts: tuple[AttemptTally, ...] = ()
     """The newest `KEPT_ATTEMPTS`, oldest first."""
+    inherited: Charge | None = None
+    """Of a fork: what its original had used; in none of the numbers above."""
 
     stopped: bool = False
     """The newest event says that the attempt ended on purpose, with no model call in flight."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import httpx
@@ -13,36 +12,16 @@ import msgspec
 
 from agenttask.agent.command import environment, run_command
 from agenttask.agent.doubt import Probed
+from agenttask.agent.http_tool import HttpCaller
+from agenttask.agent.result import Caller, ToolResult, cut, error
 from agenttask.agent.state import Call
-from agenttask.contract import HttpTool, Probe, Tool
-
-OUTPUT_BYTES: Final = 256 * 1024
-"""What the model gets of a result at most; the rest is cut, and the result says so."""
-QUERY_METHODS: Final = frozenset({"GET", "HEAD", "DELETE"})
-"""Methods that carry their arguments in the query, since their bodies mean nothing."""
+from agenttask.agent.template import TemplateError
+from agenttask.contract import Probe, Tool
 
 ENV_IDEMPOTENCY_KEY: Final = "AGENTTASK_IDEMPOTENCY_KEY"
 ENV_NAMESPACE: Final = "AGENTTASK_NAMESPACE"
 ENV_TASK: Final = "AGENTTASK_TASK"
 ENV_ATTEMPT: Final = "AGENTTASK_ATTEMPT"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ToolResult:
-    """What the model is told, and whether the tool did what it was asked."""
-
-    text: str
-    ok: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Caller:
-    """On whose behalf tools run."""
-
-    namespace: str
-    name: str
-    uid: str
-    attempt: int
 
 
 class Tools(Protocol):
@@ -71,27 +50,33 @@ class Toolbox:
     def __init__(
         self, *, tools: Sequence[Tool], caller: Caller, http: httpx.AsyncClient, inherited: Mapping[str, str]
     ) -> None:
-        """`inherited` is the runner's environment, of which commands see an allow-list."""
+        """`inherited` is the runner's environment, of which commands see an allow-list.
+
+        Raises `SpecInvalid` for a Secret that is missing in it.
+        """
         self._tools = {tool.name: tool for tool in tools}
         self._caller = caller
-        self._http = http
+        self._http = HttpCaller(http=http, environment=inherited)
         self._inherited = inherited
+        for means in (each for tool in tools for each in (tool, tool.probe) if each is not None):
+            if means.http is not None:
+                self._http.require_secrets(means.http)
 
     async def run(self, call: Call) -> ToolResult:
         tool = self._tools.get(call.tool)
         if tool is None:
             known = ", ".join(sorted(self._tools)) or "none"
-            return _error(f"there is no tool named {call.tool}; the tools are: {known}")
+            return error(f"there is no tool named {call.tool}; the tools are: {known}")
         if call.problem is not None:
-            return _error(call.problem)
-        return await self._carry_out(tool, call, seconds=tool.timeout_seconds)
+            return error(call.problem)
+        return await self._carry_out(tool, tool, call)
 
     async def probe(self, call: Call) -> Probed | None:
         """Ask the tool's probe whether the call took effect; None if it has none."""
         tool = self._tools.get(call.tool)
         if tool is None or tool.probe is None or tool.recovery != "Reconcile":
             return None
-        said = await self._carry_out(tool.probe, call, seconds=tool.timeout_seconds)
+        said = await self._carry_out(tool.probe, tool, call)
         if not said.ok:
             return Probed(done=None, text=said.text)
         try:
@@ -103,85 +88,36 @@ class Toolbox:
             done=answer.done, text=result if isinstance(result, str) else msgspec.json.encode(result).decode()
         )
 
-    async def _carry_out(self, means: Tool | Probe, call: Call, *, seconds: float) -> ToolResult:
+    async def _carry_out(self, means: Tool | Probe, tool: Tool, call: Call) -> ToolResult:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(tool.timeout_seconds):
                 if means.http is not None:
-                    return await self._request(means.http, call)
-                return await self._execute(means.command or (), call)
+                    key = idempotency_key(uid=self._caller.uid, call=call)
+                    return await self._http.request(means.http, call=call, key=key, limit=tool.max_result_bytes)
+                return await self._execute(means.command or (), tool, call)
         except TimeoutError:
-            return _error(f"no result within {seconds} s")
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            return _error(f"{type(error).__name__}: {error}".removesuffix(": "))
+            return error(f"no result within {tool.timeout_seconds} s")
+        except TemplateError as wrong:
+            return error(str(wrong))
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as wrong:
+            return error(f"{type(wrong).__name__}: {wrong}".removesuffix(": "))
 
-    async def _request(self, tool: HttpTool, call: Call) -> ToolResult:
-        headers = {"idempotency-key": idempotency_key(uid=self._caller.uid, call=call)}
-        arguments: dict[str, Any] = msgspec.json.decode(call.arguments)
-        if tool.method in QUERY_METHODS:
-            request = self._http.build_request(
-                tool.method, tool.url, params=_query(tool.url, arguments), headers=headers
-            )
-        else:
-            headers["content-type"] = "application/json"
-            request = self._http.build_request(tool.method, tool.url, content=call.arguments.encode(), headers=headers)
-        response = await self._http.send(request, stream=True)
-        try:
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > OUTPUT_BYTES:
-                    break
-        finally:
-            await response.aclose()
-            self._http.cookies.clear()  # a resumed run would not have them
-        text = _cut(bytes(body), whole=None)
-        if tool.method == "HEAD":
-            text = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
-        if response.is_success:
-            return ToolResult(text=text or f"HTTP {response.status_code}, no body", ok=True)
-        return _error(f"HTTP {response.status_code}\n{text}".rstrip())
-
-    async def _execute(self, argv: Sequence[str], call: Call) -> ToolResult:
+    async def _execute(self, argv: Sequence[str], tool: Tool, call: Call) -> ToolResult:
         own = {
             ENV_IDEMPOTENCY_KEY: idempotency_key(uid=self._caller.uid, call=call),
             ENV_NAMESPACE: self._caller.namespace,
             ENV_TASK: self._caller.name,
             ENV_ATTEMPT: str(self._caller.attempt),
         }
+        limit = tool.max_result_bytes
         finished = await run_command(
             argv=argv,
             stdin=call.arguments.encode(),
-            env=environment(inherited=self._inherited, own=own),
-            stdout_limit=OUTPUT_BYTES,
+            env=environment(inherited=self._inherited, passed=tool.pass_env, own=own),
+            stdout_limit=limit,
         )
-        text = _cut(finished.stdout, whole=finished.stdout_bytes)
+        text = cut(finished.stdout, limit=limit, whole=finished.stdout_bytes)
         if finished.code == 0:
             return ToolResult(text=text, ok=True)
         ended = f"signal {-finished.code}" if finished.code < 0 else f"exit code {finished.code}"
-        return _error("\n".join(part for part in (ended, finished.stderr.decode(errors="replace"), text) if part))
-
-
-def _error(text: str) -> ToolResult:
-    return ToolResult(text=f"error: {text}", ok=False)
-
-
-def _cut(output: bytes, *, whole: int | None) -> str:
-    """The output as text of at most `OUTPUT_BYTES`; `whole` is its true size where that is known."""
-    text = output[:OUTPUT_BYTES].decode(errors="replace")
-    if (whole or len(output)) <= OUTPUT_BYTES:
-        return text
-    of = f" of {whole}" if whole is not None else ""
-    return f"{text}\n[cut: the first {OUTPUT_BYTES}{of} bytes]"
-
-
-def _query(url: str, arguments: Mapping[str, Any]) -> httpx.QueryParams:
-    """The address's own query, and the arguments behind it.
-
-    A list repeats its name, what is no scalar becomes JSON, null is left out.
-    """
-    pairs = httpx.URL(url).params.multi_items()
-    for name, value in arguments.items():
-        for one in value if isinstance(value, list) else [value]:
-            if one is not None:
-                pairs.append((name, one if isinstance(one, str) else msgspec.json.encode(one).decode()))
-    return httpx.QueryParams(tuple(pairs))
+        return error("\n".join(part for part in (ended, finished.stderr.decode(errors="replace"), text) if part))

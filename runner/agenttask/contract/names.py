@@ -28,6 +28,10 @@ ANNOTATION_ASSIGNMENT: Final = "agenttask.dev/assignment"
 MAX_ASSIGNMENT_BYTES: Final = 200 * 1024
 
 MAX_UNREPORTED: Final = 50
+"""Attempts that `Assignment.unreported` names at most."""
+
+RESULT_BYTES: Final = 256 * 1024
+"""What the model gets of a tool's result, unless its tool says otherwise."""
 
 CONTAINER: Final = "runner"
 ASSIGNMENT_PATH: Final = "/etc/agenttask/assignment.json"
@@ -71,8 +75,3 @@ _UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 def pod_name(*, task: str, attempt: int) -> str:
     """Name of the pod of one attempt: at most 63 characters, since a task's name has at most 52."""
     return f"{task}-{attempt}"
-
-
-def log_prefix(*, prefix: str, namespace: str, name: str, uid: str) -> str:
-    """Where a task's log lies inside its location, without a trailing slash."""
-    return "/".join(part for part in (prefix.strip("/"), namespace, name, uid) if part)

@@ -69,6 +69,8 @@ class RunnerReason(StrEnum):
     """The store cannot hold a checkpoint log: put-if-absent is not honoured, for one."""
     CHECKPOINT_LOST = "CheckpointLost"
     """The recorded checkpoint is above every record in the store, or the log is empty."""
+    CHECKPOINT_GONE = "CheckpointGone"
+    """The checkpoint to resume from is not in the store any more."""
     CHECKPOINT_CORRUPT = "CheckpointCorrupt"
     """A record that is needed does not verify."""
     FORMAT_TOO_NEW = "FormatTooNew"

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from agenttask.contract.names import RESULT_BYTES
+from agenttask.contract.place import ForkedFrom, Place, ResumeFrom
 from agenttask.contract.wire import Wire
 
 
@@ -73,11 +75,27 @@ class Model(Wire, frozen=True):
     fallbacks: tuple[Fallback, ...] = ()
 
 
+class Header(Wire, frozen=True):
+    """A header of each request; exactly one of `value` and `secret_key_ref` is set."""
+
+    name: str
+    value: str | None = None
+    secret_key_ref: SecretKeyRef | None = None
+    prefix: str = ""
+    """What stands before the Secret's value, as in `Bearer `."""
+
+
 class HttpTool(Wire, frozen=True):
-    """A tool that is one HTTP request: arguments as JSON body, or as query for GET, HEAD and DELETE."""
+    """A tool that is one HTTP request: arguments as JSON body, or as query for GET, HEAD and DELETE.
+
+    `{{name}}` stands for an argument, which is then sent in that place alone.
+    """
 
     url: str
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    headers: tuple[Header, ...] = ()
+    body: dict[str, Any] | None = None
+    """What is sent instead of the arguments; a text that is one `{{name}}` alone becomes that argument, of any type."""
 
 
 class Probe(Wire, frozen=True):
@@ -104,7 +122,11 @@ class Tool(Wire, frozen=True):
     parameters: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "object", "properties": {}})
     http: HttpTool | None = None
     command: tuple[str, ...] | None = None
+    pass_env: tuple[str, ...] = ()
+    """Variables of the runner's environment that a command sees beside the few that every command does."""
     timeout_seconds: int = 60
+    max_result_bytes: int = RESULT_BYTES
+    """What the model gets of a result at most."""
 
 
 class Agent(Wire, frozen=True):
@@ -198,36 +220,30 @@ class Retry(Wire, frozen=True):
 class TaskSpec(Wire, frozen=True):
     """`spec` of an AgentTask. `pod` is merged into the runner pod by the operator and means nothing to a runner."""
 
-    prompt: str
+    prompt: str | None = None
+    """The first user message, or the next one of a fork; None in a fork alone."""
+    resume_from: ResumeFrom | None = None
     agent: Agent = Agent()
     checkpoint: Checkpoint = Checkpoint()
     budget: Budget = Budget()
     retry: Retry = Retry()
     suspend: bool = False
     cancel: bool = False
+    ttl_seconds_after_finished: int | None = None
+    """How long a finished task is kept; unset: until somebody deletes it."""
     pod: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
 
 
-class Location(Wire, frozen=True):
+class Location(Place, frozen=True):
     """`status.location`: where the log lies and how its store is spoken to, resolved before attempt 1.
 
     The place is immutable from then on; the rest follows `spec.checkpoint` as long as that names the place itself.
     """
 
-    type: Literal["s3", "redis", "filesystem"]
-    bucket: str | None = None
-    prefix: str = ""
-    endpoint: str | None = None
-    """Address of the S3 server, or URL of the Redis server."""
-    region: str | None = None
     addressing: Literal["Path", "Virtual"] | None = None
     encryption: Encryption | None = None
     ttl_seconds: int | None = None
     durability: Durability | None = None
-    claim_name: str | None = None
-    """Of a filesystem store in a cluster: the volume, mounted at `STORE_DIR`."""
-    path: str | None = None
-    """Folder of a filesystem store: inside the volume, or on this machine in a local run."""
     ca_config_map: ConfigMapKeyRef | None = None
     credentials_secret: str | None = None
     """Name of the Secret written beside the place, so that a changed default never sends a key elsewhere."""
@@ -247,6 +263,8 @@ class Assignment(Wire, frozen=True):
     recorded_key: str | None = None
     """`status.checkpoint.key` when the attempt was raised: a lower bound for what the log must hold."""
     recorded_seq: int | None = None
+    forked_from: ForkedFrom | None = None
+    """What an empty log begins with."""
     unreported: tuple[int, ...] | None = None
     """Attempts whose pods may still run: their nodes have not reported their end. None: nothing is known of any.
 

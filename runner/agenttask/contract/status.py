@@ -61,6 +61,16 @@ class LostUsage(Wire, frozen=True):
     cost_usd: str | None = msgspec.field(name="costUSD", default=None)
 
 
+class InheritedUsage(Wire, frozen=True):
+    """What the original of a fork had used up to where it was forked."""
+
+    model_calls: int
+    tool_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: str | None = msgspec.field(name="costUSD", default=None)
+
+
 class UsageStatus(Wire, frozen=True):
     """`status.usage`: totals over the whole task, and the last 10 attempts one by one."""
 
@@ -82,6 +92,8 @@ class UsageStatus(Wire, frozen=True):
     cost_usd: str | None = msgspec.field(name="costUSD", default=None)
     """None if no call has a price."""
     lost: LostUsage | None = None
+    inherited: InheritedUsage | None = None
+    """Of a fork; in none of the totals."""
 
 
 class ResultStatus(Wire, frozen=True):

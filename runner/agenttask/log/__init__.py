@@ -10,7 +10,7 @@ from agenttask.log.keys import Keys
 from agenttask.log.log import Log, Opened, Policy
 from agenttask.log.patience import Patience
 from agenttask.log.prune import prunable
-from agenttask.log.reader import read
+from agenttask.log.reader import each_record, read
 from agenttask.log.record import (
     VOLATILE,
     Abandoned,
@@ -59,6 +59,7 @@ __all__ = [
     "Snapshot",
     "SnapshotRef",
     "Survey",
+    "each_record",
     "prunable",
     "read",
     "survey",

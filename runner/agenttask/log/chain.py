@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias, TypeGuard
+from typing import NamedTuple, TypeAlias
 
 from agenttask.errors import Fenced
 from agenttask.log.record import Holder, Kind, Record
@@ -87,36 +87,36 @@ def assemble(*, base: Base, head: int, found: Mapping[int, Found], task: str | N
 
 
 def refuse_if_fenced(found: Mapping[int, Found], *, attempt: int, holder: Holder, base: Base) -> None:
-    """`Fenced` if the newest claim leaves this writer no right to write, or to claim.
+    """`Fenced` if what others have written leaves this writer no right to write, or to claim.
 
     A newer attempt, this attempt in another pod, or, once this process has claimed, another process of its own pod.
-    Claims off the chain count too: their writers may be alive. Of those before `base` it knows the newest.
+    Whatever they wrote counts, on the chain or not: their claim may be the one record that cannot be read, and they may
+    be alive. Of what lies before `base` it knows the newest.
     """
-    claims = [_Claim(each.attempt, each.seq, each.holder, each.key) for each in found.values() if _is_claim(each)]
+    records = [each for each in found.values() if isinstance(each, Record)]
+    marks = [_Mark(each.attempt, each.seq, each.holder, each.key) for each in records]
     if base.holder is not None:
-        claims.append(_Claim(base.attempt, base.seq, base.holder, f"what the snapshot after record {base.seq} holds"))
-    if not claims or (last := max(claims, key=lambda claim: (claim.attempt, claim.seq))).attempt < attempt:
+        marks.append(_Mark(base.attempt, base.seq, base.holder, f"the snapshot after record {base.seq}"))
+    if not marks or (last := max(marks, key=lambda mark: (mark.attempt, mark.seq))).attempt < attempt:
         return
     if last.attempt > attempt:
         reason = f"attempt {last.attempt} has claimed the log"
     elif last.holder.pod_uid != holder.pod_uid:
         reason = f"another pod ({last.holder.pod_uid}) has claimed the log for attempt {attempt}"
-    elif last.holder != holder and any(claim.holder == holder for claim in claims):
+    elif last.holder != holder and any(mark.holder == holder for mark in marks):
         reason = "a newer process of this pod has claimed the log"
     else:
         return
-    raise Fenced(f"{reason}, in {last.where}", newest_attempt=last.attempt)
+    raise Fenced(f"{reason}: {last.where} is its work", newest_attempt=last.attempt)
 
 
-class _Claim(NamedTuple):
+class _Mark(NamedTuple):
+    """That somebody has held the log."""
+
     attempt: int
     seq: int
     holder: Holder
     where: str
-
-
-def _is_claim(found: Found) -> TypeGuard[Record]:
-    return isinstance(found, Record) and found.kind is Kind.CLAIM
 
 
 def _length(claim: Record, *, base: Base, links: list[Record]) -> int | None:

@@ -123,7 +123,8 @@ class Claimant:
             if not await self.store.list(self.keys.records, after=draft.record.key):
                 if not refused:
                     raise Misconfigured(
-                        f"the store does not honour put-if-absent (If-None-Match: *): it took {draft.record.key} twice"
+                        f"the store does not honour put-if-absent (If-None-Match: *): it took {draft.record.key} "
+                        "twice; use another, or a version of this one that does"
                     )
                 return Claimed(claim=draft.record, restored=restored)
 

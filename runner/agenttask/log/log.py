@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -164,15 +164,15 @@ class Log:
         patience: Patience,
         policy: Policy = Policy(),
         charge: Charge = charge_nothing,
-        seed: Seed | None = None,
+        seed: Callable[[], Awaitable[Seed]] | None = None,
         warn: Warn = ignore,
     ) -> Opened:
         """Restore the log of `task` under `prefix` and claim it for `attempt`.
 
-        `recorded` is a lower bound of what the log must hold. `seed` is what an empty log begins with. Raises `Fenced`
-        (someone newer has it), `CheckpointLost`, `CheckpointCorrupt`, `FormatTooNew`, `Misconfigured` (the store takes
-        the same key twice), what `charge` raises, and store errors; `Unavailable` once the store gave no answer for
-        `patience.claim_seconds`.
+        `recorded` is a lower bound of what the log must hold. `seed` is asked for what the log begins with, if it is
+        empty. Raises `Fenced` (someone newer has it), `CheckpointLost`, `CheckpointCorrupt`, `FormatTooNew`,
+        `Misconfigured` (the store takes the same key twice), what `charge` and `seed` raise, and store errors;
+        `Unavailable` once the store gave no answer for `patience.claim_seconds`.
         """
         patient = PatientStore(store, clock=clock, seconds=patience.claim_seconds, jitter=patience.jitter)
         keys, table = Keys(prefix=prefix), Table()
@@ -189,7 +189,7 @@ class Log:
         )
         planted = None
         if seed is not None and recorded is None and not (await reader.list()).records:
-            planted = await plant(seed, claimant=claimant, blobs=blobs, table=table)
+            planted = await plant(await seed(), claimant=claimant, blobs=blobs, table=table)
         claimed = await claimant.claim(recorded=recorded, beginning=planted.beginning if planted else None)
         if isinstance(claimed, Restored):
             return Opened(log=None, restored=claimed, claim=None)

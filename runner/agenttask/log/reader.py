@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
+
 from agenttask.clock import Clock
 from agenttask.errors import CheckpointLost
+from agenttask.log.chain import Found
+from agenttask.log.fetch import in_order
 from agenttask.log.keys import Keys
 from agenttask.log.patience import Patience, PatientStore
-from agenttask.log.restore import Reader, Restored
+from agenttask.log.restore import Reader, Restored, fetch
+from agenttask.log.survey import Progress
 from agenttask.store.base import Store
 
 
@@ -23,3 +30,21 @@ async def read(*, store: Store, prefix: str, clock: Clock, patience: Patience, a
         why = restored.lost.why if restored.lost else "the log does not hold it"
         raise CheckpointLost(f"the state after record {keys.record(at)} cannot be had: {why}")
     return restored
+
+
+async def each_record(
+    *, store: Store, prefix: str, clock: Clock, patience: Patience, progress: Progress = lambda *_: None
+) -> AsyncGenerator[Found, None]:
+    """Every record there is, in order, on the chain or not, verified by itself alone; large texts are not in place.
+
+    Raises `FormatTooNew` and store errors. Close it if it is left early.
+    """
+    patient = PatientStore(store, clock=clock, seconds=patience.claim_seconds, jitter=patience.jitter)
+    keys = Keys(prefix=prefix)
+    seqs = (await Reader(store=patient, keys=keys).list()).records
+    async with aclosing(in_order(partial(fetch, seq, store=patient, keys=keys) for seq in seqs)) as records:
+        done = 0
+        async for each in records:
+            done += 1
+            progress(done, len(seqs))
+            yield each

@@ -61,7 +61,7 @@ class Restored:
     """What was found broken without anything being lost by it, as sentences."""
     lost: Lost | None
     newest_attempt: int
-    """The newest attempt that has claimed the log, on the chain or not; 0 for an empty log."""
+    """The newest attempt that has written anything, on the chain or not; 0 for an empty log."""
 
     @property
     def tip(self) -> Record | None:
@@ -239,17 +239,15 @@ class Reader:
             if base is None and all(record.kind is Kind.CLAIM for record in chain.records):
                 why = "; ".join([*self._damage, lost.why])
                 raise CheckpointCorrupt(f"{why}, and there is no state before it", key=self.keys.record(lost.first))
+        attempts = [each.attempt for each in self.found.values() if isinstance(each, Record)]
         return Restored(
             base=base,
             records=tuple(self._whole[record.seq] for record in chain.records),
             head=head,
             damage=tuple(self._damage),
             lost=lost,
-            newest_attempt=max([chain.base.attempt, *(each.attempt for each in self._claims())]),
+            newest_attempt=max([chain.base.attempt, *attempts]),
         )
-
-    def _claims(self) -> Sequence[Record]:
-        return [each for each in self.found.values() if isinstance(each, Record) and each.kind is Kind.CLAIM]
 
     def _lost(self, chain: Chain, *, head: int) -> Lost:
         first = chain.tip + 1

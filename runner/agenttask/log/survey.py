@@ -92,7 +92,7 @@ class _Surveyor:
         # A record that no restore reads any more may outlive its blobs: retention was cut short, or a late put came.
         await self._verify([ref for name, ref in refs.items() if name in needed or name in there])
         found |= self._missing(found, restored, listing)
-        self._judge(found, restored)
+        self._judge(found, oldest=oldest)
         manifests = {self._keys.named(shot.name) for shot in _seeds(found.values())}
         known = {self._keys.named(name) for name in refs} | manifests
         return Survey(
@@ -176,15 +176,26 @@ class _Surveyor:
         gaps = (seq for seq in range(first, max(found)) if seq not in found)
         return {seq: Bad(seq, self._keys.record(seq), f"record {self._keys.record(seq)} is missing") for seq in gaps}
 
-    def _judge(self, found: dict[int, Found], restored: Restored | None) -> None:
-        """Name each bad record, but for those a claim has left behind."""
+    def _judge(self, found: dict[int, Found], *, oldest: int) -> None:
+        """Name each bad record, and each that continues another than the one before it, unless a claim has left them.
+
+        The restore has followed the chain from the newest snapshot only.
+        """
         claims = [each for each in found.values() if isinstance(each, Record) and each.abandoned is not None]
         left = {
             seq for claim in claims if claim.abandoned for seq in range(claim.abandoned.first, claim.abandoned.last + 1)
         }
         for seq, each in sorted(found.items()):
-            if isinstance(each, Bad) and seq not in left:
+            if seq in left:
+                continue
+            if isinstance(each, Bad):
                 self._problems[each.why] = None
+                continue
+            before = found.get(seq - 1)
+            if not isinstance(before, Record) or before.seq <= oldest or each.abandoned is not None:
+                continue
+            if each.parent is None or (each.parent.seq, each.parent.digest) != (before.seq, before.digest):
+                self._problems[f"record {each.key} does not continue record {before.seq}"] = None
 
     def _advance(self) -> None:
         self._done += 1

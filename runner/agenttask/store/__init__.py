@@ -35,25 +35,33 @@ def open_store(
 def _open(location: Location, *, environment: Mapping[str, str]) -> Store:
     match location.type:
         case "s3":
-            return _open_s3(location, ca=environment.get(ENV_STORE_CA))
+            return _open_s3(location, environment=environment)
         case "redis":
             return _open_redis(location, environment=environment)
         case "filesystem":
             return _open_filesystem(location)
 
 
-def _open_s3(location: Location, *, ca: str | None) -> Store:
+def _open_s3(location: Location, *, environment: Mapping[str, str]) -> Store:
     if not location.bucket:
         raise Misconfigured("the location names no bucket")
-    from agenttask.store.s3 import Encryption, S3Store, Server  # noqa: PLC0415 - see the docstring
+    from agenttask.store.s3 import Credentials, Encryption, S3Store, Server  # noqa: PLC0415 - see the docstring
 
     encryption = location.encryption
+    credentials = None
+    if key := environment.get("AWS_ACCESS_KEY_ID"):  # what the AWS chain would find in this process's environment
+        credentials = Credentials(
+            access_key_id=key,
+            secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
+            session_token=environment.get("AWS_SESSION_TOKEN"),
+        )
     server = Server(
         endpoint=location.endpoint,
         region=location.region,
         addressing=location.addressing,
-        ca=ca,
+        ca=environment.get(ENV_STORE_CA),
         encryption=None if encryption is None else Encryption(type=encryption.type, kms_key_id=encryption.kms_key_id),
+        credentials=credentials,
     )
     return S3Store(bucket=location.bucket, server=server)
 

@@ -8,6 +8,7 @@ some/folder, file:///some/folder
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -17,21 +18,26 @@ from agenttask.contract import Durability, Location
 from agenttask.errors import Misconfigured
 
 FORMS: Final = "s3://bucket/prefix, redis://host:6379/0/prefix, rediss://host:6379/0/prefix, or a folder"
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def location_of(address: str, *, environment: Mapping[str, str]) -> Location:
     """The location an address stands for. `Misconfigured` if it is none."""
-    if "://" not in address:
+    # A mistyped s3:/bucket must not become a folder; one that is really called so is ./s3:/bucket.
+    if address and not _SCHEME.match(address):
         return Location(type="filesystem", path=str(Path(address).absolute()))
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise Misconfigured(f"{address} cannot be read ({error}); give {FORMS}") from error
     match parts.scheme:
-        case "s3":
+        case "s3" if not (parts.query or parts.fragment):
             return _s3(address, parts, environment)
-        case "redis" | "rediss":
+        case "redis" | "rediss" if not parts.fragment:
             return _redis(address, parts)
-        case "file" if parts.path and not parts.netloc:
+        case "file" if parts.path and not (parts.netloc or parts.query or parts.fragment):
             return Location(type="filesystem", path=unquote(parts.path))
-    raise Misconfigured(f"{address} is no store; give {FORMS}")
+    raise Misconfigured(f"{address or 'nothing'} is no store; give {FORMS}")
 
 
 def _s3(address: str, parts: SplitResult, environment: Mapping[str, str]) -> Location:
@@ -50,22 +56,29 @@ def _redis(address: str, parts: SplitResult) -> Location:
     if "@" in parts.netloc:
         raise Misconfigured("keep the password out of the Redis URL: set REDIS_PASSWORD, and REDIS_USERNAME if any")
     database, _, prefix = parts.path.strip("/").partition("/")
-    if not parts.hostname or not (database or "0").isdigit():
+    if not _reachable(parts) or not _is_number(database or "0"):
         raise Misconfigured(f"{address} names no server and database; give redis://host:6379/0/prefix")
-    options = dict(parse_qsl(parts.query))
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := options.keys() - {"aof", "replicas", "ttl"}:
         raise Misconfigured(f"{address}: {', '.join(sorted(unknown))} is not known; there are aof, replicas and ttl")
-    try:
-        durability = Durability(
-            aof={"true": True, "false": False}[options.get("aof", "true")], replicas=int(options.get("replicas", "0"))
-        )
-        ttl_seconds = int(options["ttl"]) if "ttl" in options else None
-    except (KeyError, ValueError):
-        raise Misconfigured(f"{address}: aof is true or false, replicas and ttl are numbers") from None
+    aof, replicas, ttl = options.get("aof", "true"), options.get("replicas", "0"), options.get("ttl")
+    if aof not in ("true", "false") or not _is_number(replicas) or not _is_number("0" if ttl is None else ttl):
+        raise Misconfigured(f"{address}: aof is true or false, replicas and ttl are numbers")
     return Location(
         type="redis",
         endpoint=f"{parts.scheme}://{parts.netloc}/{database or 0}",
         prefix=prefix.strip("/"),
-        durability=durability,
-        ttl_seconds=ttl_seconds,
+        durability=Durability(aof=aof == "true", replicas=int(replicas)),
+        ttl_seconds=None if ttl is None else int(ttl),
     )
+
+
+def _reachable(parts: SplitResult) -> bool:
+    try:
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or beyond 65535
+        return False
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

@@ -28,10 +28,11 @@ from agenttask.store.base import Entry, Source
 from agenttask.store.redis_errors import translated
 from agenttask.store.redis_server import Facts, refuse_unfit
 from agenttask.store.source import pieces
+from agenttask.store.tls import checked
 
 CONNECT_SECONDS: Final = 5
 READ_SECONDS: Final = 30
-WAIT_SECONDS: Final = 5
+WAIT_MILLISECONDS: Final = 5000
 """How long one try waits for file and replicas."""
 CALLS_AT_ONCE: Final = 16
 PART_BYTES: Final = 4 << 20
@@ -224,8 +225,12 @@ class RedisStore:
         pipeline.eval(_PUT, 1, place.log, place.field, value, int(first), ttl_seconds)
         waits = facts.waits(aof=self._server.aof, replicas=self._server.replicas)
         if waits:
-            pipeline.execute_command(*waits, WAIT_SECONDS * 1000)
-        answers = await pipeline.execute()
+            pipeline.execute_command(*waits, WAIT_MILLISECONDS)
+        # Raised here, and not there: the client would quote the script in the message.
+        answers = await pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
         if answers[0] != b"gone" and waits:
             _confirmed(answers[1], aof=waits[0] == "WAITAOF", replicas=self._server.replicas)
         outcome: bytes = answers[0]
@@ -285,9 +290,9 @@ def _confirmed(answer: Any, *, aof: bool, replicas: int) -> None:
     """`Unavailable` unless all that was waited for has happened; the same put again waits again."""
     local, others = answer if aof else (1, answer)
     if local < 1:
-        raise Unavailable(f"the server did not write its append-only file within {WAIT_SECONDS} s")
+        raise Unavailable(f"the server did not write its append-only file within {WAIT_MILLISECONDS} ms")
     if others < replicas:
-        raise Unavailable(f"{others} of {replicas} replicas had the write within {WAIT_SECONDS} s")
+        raise Unavailable(f"{others} of {replicas} replicas had the write within {WAIT_MILLISECONDS} ms")
 
 
 def _client(server: Server) -> Redis:
@@ -297,7 +302,7 @@ def _client(server: Server) -> Redis:
         if value:
             options[name] = value
     if server.ca is not None and server.url.startswith("rediss://"):
-        options["ssl_ca_data"] = server.ca
+        options["ssl_ca_data"] = checked(server.ca)
     try:
         pool = BlockingConnectionPool.from_url(
             server.url,

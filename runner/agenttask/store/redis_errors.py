@@ -28,6 +28,7 @@ _BY_WORD: Final[dict[str, tuple[type[StoreError], str]]] = {
     "NOAUTH": (Denied, "give REDIS_PASSWORD"),
     "WRONGPASS": (Denied, "check REDIS_USERNAME and REDIS_PASSWORD"),
     "NOPERM": (Denied, "let this user run the commands on the keys below the prefix"),
+    "ACL": (Denied, "let this user run the commands on the keys below the prefix"),  # the word inside a script
     "OOM": (Full, "raise maxmemory, or remove what is not needed"),
     "MISCONF": (Full, "the server cannot write its disk; make room on it"),
     "NOREPLICAS": (Unavailable, ""),

@@ -13,12 +13,13 @@ import tempfile
 import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast
 
 from agenttask.errors import TooLarge, Unavailable
 from agenttask.store.base import Entry, Source
 from agenttask.store.source import spooled
+from agenttask.store.tls import checked
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -53,6 +54,15 @@ class Encryption:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """Keys of an S3 server."""
+
+    access_key_id: str
+    secret_access_key: str | None = field(repr=False)
+    session_token: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Server:
     """Where an S3 server is and how it wants to be spoken to."""
 
@@ -65,15 +75,17 @@ class Server:
     ca: str | None = None
     """The certificates that vouch for the server, PEM, instead of the machine's (or AWS_CA_BUNDLE's)."""
     encryption: Encryption | None = None
+    credentials: Credentials | None = None
+    """None: those of the usual AWS chain."""
 
 
 class S3Store:
-    """Objects in a bucket. Credentials come from the usual AWS chain."""
+    """Objects in a bucket."""
 
     def __init__(self, *, bucket: str, server: Server) -> None:
         self._bucket = bucket
         self._extra: dict[str, Any] = {} if server.encryption is None else dict(server.encryption.headers())
-        self._trusted = None if server.ca is None else _kept(server.ca)
+        self._trusted = None if server.ca is None else _kept(checked(server.ca))
         trusted = None if self._trusted is None else self._trusted.name
         self._threads = ThreadPoolExecutor(max_workers=CALLS_AT_ONCE, thread_name_prefix="s3")
         self._client: Future[S3Client] = self._threads.submit(_make_client, server, trusted)
@@ -232,11 +244,15 @@ def _make_client(server: Server, trusted: str | None) -> S3Client:
         response_checksum_validation="when_required",
         s3=cast(Any, {"addressing_style": style}),
     )
+    keys = server.credentials
     client = session.create_client(
         "s3",
         endpoint_url=server.endpoint,
         region_name=server.region or session.get_config_variable("region") or "us-east-1",
         config=config,
         verify=trusted,
+        aws_access_key_id=keys.access_key_id if keys else None,
+        aws_secret_access_key=keys.secret_access_key if keys else None,
+        aws_session_token=keys.session_token if keys else None,
     )
     return cast("S3Client", client)

@@ -68,6 +68,7 @@ _ADVICE: Final[dict[type[StoreError], str]] = {
     NotFound: "create the bucket {bucket}, or correct its name or the endpoint",
     Full: "make room in the store, or raise its quota",
 }
+_UNTRUSTED: Final = ("CERTIFICATE_VERIFY_FAILED", "doesn't match")  # the latter of a host name, from urllib3
 _NO_CONDITIONS: Final = "the server has no conditional writes (If-None-Match), which the log needs: use another"
 
 
@@ -77,8 +78,8 @@ def translated(error: Exception, *, bucket: str) -> StoreError | None:
         return error
     if isinstance(error, aws.ClientError):
         return _answered(error, bucket=bucket)
-    if isinstance(error, aws.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return Misconfigured(str(error))
+    if isinstance(error, aws.SSLError) and any(word in str(error) for word in _UNTRUSTED):
+        return Misconfigured(f"{error}; give the certificates that vouch for the server (caConfigMapRef)")
     if isinstance(error, aws.HTTPClientError) and isinstance(error.kwargs.get("error"), ValueError):
         # Its text quotes the header, and with it the key.
         return Denied("the access key or the session token has characters that no HTTP header can carry")

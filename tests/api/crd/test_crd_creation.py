@@ -49,6 +49,14 @@ def redis(**fields: Any) -> Object:
     return spec(checkpoint={"redis": {"url": "rediss://redis.example.com:6379/0", **fields}})
 
 
+def fork(**fields: Any) -> Object:
+    return {"resumeFrom": fields}
+
+
+RECORD = "prod/agents/triage/6c1f/log/000000000042"
+PLACE: Object = {"type": "s3", "bucket": "agents", "prefix": "prod"}
+
+
 def pod(**fields: Any) -> Object:
     return spec(pod=fields)
 
@@ -128,6 +136,31 @@ RULES = {
         refused=tool(http=HTTP, recovery="Reconcile", probe={"command": [""]}),
         says="the program's name must not be empty",
     ),
+    "a header has one value": Case(
+        accepted=tool(http={**HTTP, "headers": [{"name": "A", "secretKeyRef": {"name": "s"}, "prefix": "Bearer "}]}),
+        refused=tool(http={**HTTP, "headers": [{"name": "A", "value": "x", "secretKeyRef": {"name": "s"}}]}),
+        says="exactly one of value and secretKeyRef must be set",
+    ),
+    "the idempotency key is the runner's": Case(
+        accepted=tool(http={**HTTP, "headers": [{"name": "X-Key", "value": "x"}]}),
+        refused=tool(http={**HTTP, "headers": [{"name": "Idempotency-KEY", "value": "x"}]}),
+        says="this header is the runner's own",
+    ),
+    "a body goes with a method that has one": Case(
+        accepted=tool(http={**HTTP, "method": "PUT", "body": {"a": ["{{a}}"]}}),
+        refused=tool(http={**HTTP, "method": "GET", "body": {"a": 1}}),
+        says="body needs the method POST, PUT or PATCH",
+    ),
+    "the runner's variables are not passed on": Case(
+        accepted=tool(command=["env"], passEnv=["HTTPS_PROXY"]),
+        refused=tool(command=["env"], passEnv=["AWS_SECRET_ACCESS_KEY"]),
+        says="variables of the runner's own are not passed on",
+    ),
+    "nor those of our domain": Case(
+        accepted=tool(command=["env"], passEnv=["HOME"]),
+        refused=tool(command=["env"], passEnv=["AGENTTASK_MODEL_API_KEY"]),
+        says="variables of the runner's own are not passed on",
+    ),
     "a command names a program": Case(
         accepted=tool(command=["date", ""]),
         refused=tool(command=["", "date"]),
@@ -158,10 +191,56 @@ RULES = {
         refused=pod(volumes=[{"name": "agenttask-token", "emptyDir": {}}]),
         says="names that start with agenttask- are reserved",
     ),
+    "a key of the key service needs the key service": Case(
+        accepted=s3(encryption={"type": "SSE-KMS", "kmsKeyID": "key-1"}),
+        refused=s3(encryption={"type": "SSE-S3", "kmsKeyID": "key-1"}),
+        says="kmsKeyID needs the type SSE-KMS",
+    ),
+    "certificates need an endpoint that shows some": Case(
+        accepted=s3(endpoint="https://s3.example.com", caConfigMapRef={"name": "cas"}),
+        refused=s3(endpoint="http://s3.example.com", caConfigMapRef={"name": "cas"}),
+        says="caConfigMapRef needs an https endpoint",
+    ),
+    "certificates need a Redis that shows some": Case(
+        accepted=redis(caConfigMapRef={"name": "cas"}),
+        refused=redis(url="redis://redis", caConfigMapRef={"name": "cas"}),
+        says="caConfigMapRef needs a rediss URL",
+    ),
+    "a log lies in one place": Case(
+        accepted=redis(),
+        refused=spec(checkpoint={"redis": {"url": "redis://r"}, "filesystem": {"claimName": "c"}}),
+        says="at most one of s3, redis and filesystem may be set",
+    ),
+    "a task has a prompt or something to go on from": Case(
+        accepted=fork(task="triage"), refused={}, says="prompt is needed, unless resumeFrom is set"
+    ),
+    "a fork names a task or a location": Case(
+        accepted=spec(**fork(task="triage", key=RECORD)),
+        refused=spec(**fork(task="triage", location=PLACE, key=RECORD)),
+        says="exactly one of task and location must be set",
+    ),
+    "a fork names something": Case(
+        accepted=fork(location=PLACE, key=RECORD),
+        refused=fork(key=RECORD),
+        says="exactly one of task and location must be set",
+    ),
+    "where there is no task there is no newest record": Case(
+        accepted=fork(location=PLACE, key=RECORD), refused=fork(location=PLACE), says="location needs a key"
+    ),
+    "a task goes on from another one": Case(
+        accepted=fork(task="triage"),
+        refused=fork(task="triage"),
+        refused_name="triage",
+        says="a task cannot resume from itself",
+    ),
+    "results belong to a conversation": Case(
+        accepted=fork(task="triage", parts=["Conversation"]),
+        refused=fork(task="triage", parts=["Results"]),
+        says="parts must have Conversation",
+    ),
 }
 
 BOUNDS = {
-    "a prompt is required": Case(accepted=spec(), refused={}, says="spec.prompt: Required value"),
     "a prompt is not empty": Case(accepted=spec(), refused=spec(prompt=""), says="spec.prompt"),
     "a prompt has at most 64 Ki characters": Case(
         accepted=spec(prompt="a" * 65536), refused=spec(prompt="a" * 65537), says="spec.prompt: Too long"
@@ -226,6 +305,21 @@ BOUNDS = {
     "a tool's method is one of HTTP's": Case(
         accepted=tool(http={**HTTP, "method": "GET"}), refused=tool(http={**HTTP, "method": "LIST"}), says="http.method"
     ),
+    "an argument stands behind the host": Case(
+        accepted=tool(http={"url": "https://h/{{a}}?q={{b}}"}),
+        refused=tool(http={"url": "https://{{a}}/"}),
+        says="http.url",
+    ),
+    "a header is of one line": Case(
+        accepted=tool(http={**HTTP, "headers": [{"name": "Accept", "value": "text/plain"}]}),
+        refused=tool(http={**HTTP, "headers": [{"name": "Accept", "value": "a\nb: c"}]}),
+        says="headers[0].value",
+    ),
+    "a result is at most a mebibyte": Case(
+        accepted=tool(http=HTTP, maxResultBytes=1048576),
+        refused=tool(http=HTTP, maxResultBytes=1048577),
+        says="maxResultBytes",
+    ),
     "a tool's timeout is at most an hour": Case(
         accepted=tool(http=HTTP, timeoutSeconds=3600),
         refused=tool(http=HTTP, timeoutSeconds=3601),
@@ -246,26 +340,11 @@ BOUNDS = {
     "encryption is of a known kind": Case(
         accepted=s3(encryption={"type": "SSE-S3"}), refused=s3(encryption={"type": "SSE-C"}), says="encryption.type"
     ),
-    "a key of the key service needs the key service": Case(
-        accepted=s3(encryption={"type": "SSE-KMS", "kmsKeyID": "key-1"}),
-        refused=s3(encryption={"type": "SSE-S3", "kmsKeyID": "key-1"}),
-        says="kmsKeyID needs the type SSE-KMS",
-    ),
-    "certificates need an endpoint that shows some": Case(
-        accepted=s3(endpoint="https://s3.example.com", caConfigMapRef={"name": "cas"}),
-        refused=s3(endpoint="http://s3.example.com", caConfigMapRef={"name": "cas"}),
-        says="caConfigMapRef needs an https endpoint",
-    ),
     "a Redis address has no password in it": Case(
         accepted=redis(), refused=redis(url="redis://:secret@redis.example.com"), says="redis.url"
     ),
     "a Redis address is one": Case(
         accepted=redis(url="redis://redis"), refused=redis(url="https://redis"), says="redis.url"
-    ),
-    "certificates need a Redis that shows some": Case(
-        accepted=redis(caConfigMapRef={"name": "cas"}),
-        refused=redis(url="redis://redis", caConfigMapRef={"name": "cas"}),
-        says="caConfigMapRef needs a rediss URL",
     ),
     "a Redis prefix stays a path": Case(
         accepted=redis(prefix="prod/eu"), refused=redis(prefix="prod/../dev"), says="redis.prefix"
@@ -288,11 +367,6 @@ BOUNDS = {
         refused=spec(checkpoint={"filesystem": {"claimName": "c", "path": "../x"}}),
         says="filesystem.path",
     ),
-    "a log lies in one place": Case(
-        accepted=redis(),
-        refused=spec(checkpoint={"redis": {"url": "redis://r"}, "filesystem": {"claimName": "c"}}),
-        says="at most one of s3, redis and filesystem may be set",
-    ),
     "writes are verified in one of two ways": Case(
         accepted=spec(checkpoint={"verify": "ReadBack"}),
         refused=spec(checkpoint={"verify": "Never"}),
@@ -311,6 +385,30 @@ BOUNDS = {
         refused=spec(checkpoint={"onCorruption": "Restart"}),
         says="checkpoint.onCorruption",
     ),
+    "a fork's key is a record's": Case(
+        accepted=fork(task="triage", key=RECORD), refused=fork(task="triage", key="42"), says="resumeFrom.key"
+    ),
+    "a fork's key stays inside its store": Case(
+        accepted=fork(task="triage", key=RECORD),
+        refused=fork(task="triage", key=f"prod/../{RECORD}"),
+        says="resumeFrom.key",
+    ),
+    "a fork's prefix stays inside its store": Case(
+        accepted=fork(location=PLACE, key=RECORD),
+        refused=fork(location={**PLACE, "prefix": "../prod"}, key=RECORD),
+        says="resumeFrom.location.prefix",
+    ),
+    "what is taken along is known": Case(
+        accepted=fork(task="triage", parts=["Results", "Conversation"]),
+        refused=fork(task="triage", parts=["Conversation", "Files"]),
+        says='Unsupported value: "Files"',
+    ),
+    "a task's name is one": Case(accepted=fork(task="triage-2"), refused=fork(task="Triage.2"), says="resumeFrom.task"),
+    "a place to go on from has a kind": Case(
+        accepted=fork(location=PLACE, key=RECORD),
+        refused=fork(location={"bucket": "agents"}, key=RECORD),
+        says="resumeFrom.location.type: Required value",
+    ),
     "a region is one word": Case(accepted=s3(region="eu-west-1"), refused=s3(region="eu west"), says="s3.region"),
     "a budget allows one step at least": Case(
         accepted=spec(budget={"steps": 1}), refused=spec(budget={"steps": 0}), says="budget.steps"
@@ -322,6 +420,11 @@ BOUNDS = {
         accepted=spec(retry={"maxBackoffSeconds": 1}),
         refused=spec(retry={"maxBackoffSeconds": 0}),
         says="retry.maxBackoffSeconds",
+    ),
+    "a finished task may go at once, and not before": Case(
+        accepted=spec(ttlSecondsAfterFinished=0),
+        refused=spec(ttlSecondsAfterFinished=-1),
+        says="spec.ttlSecondsAfterFinished",
     ),
     "a grace is one second at least": Case(
         accepted=pod(terminationGracePeriodSeconds=1),
@@ -369,12 +472,18 @@ def test_a_new_task_is_refused_only_for_what_is_wrong_with_it(copy: Copy, senten
     assert named(case.says, copy.group) in bad.message
 
 
+def test_a_fork_takes_everything_along_unless_it_says_otherwise(copy: Copy) -> None:
+    body = copy.manifest(name="fork", spec={"resumeFrom": {"task": "triage"}})
+    made = copy.admin.send("POST", copy.path(), body=body, dryRun="All", fieldValidation="Strict")
+    assert made.body["spec"]["resumeFrom"] == {"task": "triage", "parts": ["Conversation", "Results"]}
+
+
 def test_the_smallest_task_is_complete_and_shows_its_defaults(copy: Copy) -> None:
     body = copy.manifest(name="smallest", spec={"prompt": "Hello."})
     made = copy.admin.send("POST", copy.path(), body=body, dryRun="All", fieldValidation="Strict")
     assert made.body["spec"] == {
         "prompt": "Hello.",
-        "checkpoint": {},
+        "checkpoint": {"verify": "Checksum", "everySteps": 1, "keepLast": 3, "onCorruption": "Rewind"},
         "budget": {"steps": 50},
         "retry": {"maxFailures": 3, "maxBackoffSeconds": 300},
         "suspend": False,

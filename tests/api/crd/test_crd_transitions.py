@@ -17,6 +17,7 @@ from tests.api.crd.test_crd_creation import RULES
 S3: Object = {"bucket": "agents", "prefix": "prod", "endpoint": "https://s3.example.com", "region": "eu-west-1"}
 PLACE: Object = {"type": "s3", "bucket": "agents", "prefix": "prod"}
 CHECKPOINT: Object = {"key": "agents/log/000000000007", "seq": 7}
+ORIGIN: Object = {"task": "triage", "uid": "6c1f", "key": "agents/triage/6c1f/log/000000000007", "seq": 7}
 GONE: Object = {"status": None}
 """A patch that takes away the whole status."""
 
@@ -53,6 +54,36 @@ TRANSITIONS = {
         status={"attempt": 1},
         accepted=({"spec": {"agent": {"systemPrompt": "Be brief."}}}, {"spec": {"budget": {"steps": 60}}}),
         refused=({"spec": {"prompt": "Good bye."}},),
+        says="spec.prompt is immutable once an attempt was raised",
+    ),
+    "what a fork goes on from may be edited until an attempt was raised": Case(
+        spec={"resumeFrom": {"task": "triage"}},
+        accepted=({"spec": {"resumeFrom": {"task": "other"}}}, {"spec": {"resumeFrom": None}}),
+        refused=(),
+        says="spec.resumeFrom is immutable once an attempt was raised",
+    ),
+    "what a fork goes on from is immutable from then on": Case(
+        spec={"resumeFrom": {"task": "triage"}},
+        status={"attempt": 1},
+        accepted=({"spec": {"suspend": True}},),
+        refused=(
+            {"spec": {"resumeFrom": {"task": "other"}}},
+            {"spec": {"resumeFrom": {"parts": ["Conversation"]}}},
+            {"spec": {"resumeFrom": None}},
+        ),
+        says="spec.resumeFrom is immutable once an attempt was raised",
+    ),
+    "a running task becomes no fork": Case(
+        status={"attempt": 1},
+        accepted=({"spec": {"suspend": True}},),
+        refused=({"spec": {"resumeFrom": {"task": "triage"}}},),
+        says="spec.resumeFrom is immutable once an attempt was raised",
+    ),
+    "a fork without a prompt gets none later": Case(
+        spec={"resumeFrom": {"task": "triage"}, "prompt": None},
+        status={"attempt": 1},
+        accepted=({"spec": {"suspend": True}},),
+        refused=({"spec": {"prompt": "And now?"}},),
         says="spec.prompt is immutable once an attempt was raised",
     ),
     "a checkpoint's place may be edited until an attempt was raised": Case(
@@ -148,6 +179,12 @@ TRANSITIONS = {
         ),
         says="status.location is immutable once set",
     ),
+    "an origin is immutable once set": Case(
+        status={"forkedFrom": ORIGIN},
+        accepted=({"status": {"message": "Hello."}},),
+        refused=({"status": {"forkedFrom": {"key": "other"}}}, {"status": {"forkedFrom": None}}, GONE),
+        says="status.forkedFrom is immutable once set",
+    ),
     "a location may be set": Case(
         status={"attempt": 0}, accepted=({"status": {"location": PLACE, "attempt": 1}},), refused=(), says=""
     ),
@@ -170,7 +207,8 @@ TRANSITIONS = {
 def test_a_change_is_refused_only_where_a_rule_forbids_it(copy: Copy, sentence: str) -> None:
     case = TRANSITIONS[sentence]
     name = f"transition-{next(_numbers)}"
-    copy.create(name=name, spec={"prompt": "Hello.", **case.spec}, status=case.status or None)
+    spec = {key: value for key, value in {"prompt": "Hello.", **case.spec}.items() if value is not None}
+    copy.create(name=name, spec=spec, status=case.status or None)
     for patch in case.accepted:
         answer = change(copy, name=name, patch=patch)
         assert answer.accepted, (patch, answer.message)

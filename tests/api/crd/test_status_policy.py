@@ -176,7 +176,7 @@ def status_schema() -> Any:
     return crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
 
 
-def example(schema: Any, which: int) -> Any:
+def example(schema: Any, which: int) -> Any:  # noqa: PLR0911 - one for each kind of schema
     """One of two different values that the schema takes; no phase that is final."""
     match schema:
         case {"enum": [*values]}:
@@ -185,6 +185,8 @@ def example(schema: Any, which: int) -> Any:
             return f"2030-01-01T00:00:0{which}Z"
         case {"type": "integer"}:
             return which
+        case {"type": "boolean"}:
+            return which == 2  # The first is not the default, so taking it away is a change too.
         case {"type": "string"}:
             return f"Word{which}"
         case {"type": "array", "items": items}:

@@ -73,6 +73,49 @@ async def test_a_create_that_meets_its_own_pod_adopts_it(world: World) -> None:
     assert (world.status["attempt"], world.status["podUID"]) == (1, pod["metadata"]["uid"])
 
 
+async def test_what_a_kubelet_says_in_events_alone_is_found_when_a_pod_is_slow_to_be_set_up(world: World) -> None:
+    world.apply()
+    await world.settle()
+    world.bind(1)
+    world.report(
+        1,
+        state={"waiting": {"reason": "ContainerCreating"}},
+        phase="Pending",
+        PodScheduled=("True", "", 0),
+        PodReadyToStartContainers=("False", "", 0),
+    )
+    world.complain(1, reason="FailedMount", note='MountVolume.SetUp failed for volume "v" : secret "x" not found')
+    world.complain(1, reason="Unhealthy", note="of no matter here")
+    after = await world.settle()
+    assert world.status["reason"] == "Starting"
+    assert after is not None
+    assert 0 < after <= 5
+    world.clock.pass_by(after + 1)
+    assert await world.settle() == pytest.approx(15, abs=1)
+    told = 'MountVolume.SetUp failed for volume "v" : secret "x" not found'
+    assert world.condition("Stalled") == ("True", "SecretMissing", told)
+    world.report(1, state=RUNNING)
+    await world.settle()
+    stalled = world.condition("Stalled")
+    assert stalled is not None
+    assert stalled[0] == "False"
+
+
+@pytest.mark.parametrize("label", [contract.LABEL_TASK, contract.LABEL_ATTEMPT])
+async def test_a_pod_that_lost_a_label_before_it_was_recorded_is_deleted_and_its_number_burnt(
+    world: World, label: str
+) -> None:
+    world.apply()
+    await world.reconcile()
+    world.unlabel(1, label)
+    world.restart()
+    await world.settle()
+    assert world.pod(1) is None
+    pod = world.pod(2)
+    assert pod is not None
+    assert (world.status["attempt"], world.status["podUID"]) == (2, pod["metadata"]["uid"])
+
+
 async def test_a_foreign_pod_of_the_next_name_burns_the_number(world: World) -> None:
     world.foreign_pod(f"{world.name}-1")
     world.apply()
@@ -83,7 +126,7 @@ async def test_a_foreign_pod_of_the_next_name_burns_the_number(world: World) -> 
         (1, "Replaced", "NameTaken"),
         (2, None, None),
     ]
-    assert status["counts"] == {"disruptions": 0, "failures": 0, "ooms": 0, "resumes": 0}
+    assert status["counts"] == {"disruptions": 0, "failures": 0, "lostRecords": 0, "ooms": 0, "resumes": 0}
     other = world.pod(1)
     assert other is not None
     assert "deletionTimestamp" not in other["metadata"]

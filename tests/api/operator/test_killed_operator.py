@@ -52,7 +52,7 @@ UNDISTURBED = {
         (2, "Stopped", "Suspended", "log/000000000101"),
         (3, "Completed", "Completed", "log/000000000202"),
     ],
-    "counts": {"disruptions": 1, "failures": 0, "ooms": 0, "resumes": 2},
+    "counts": {"disruptions": 1, "failures": 0, "lostRecords": 0, "ooms": 0, "resumes": 2},
     "conditions": {
         "Accepted": ("True", "Accepted"),
         "Running": ("False", "Completed"),

@@ -169,13 +169,13 @@ async def test_an_unreachable_api_server_is_waited_out_inside_the_process(
 async def test_a_resync_finds_what_the_watches_missed_and_nothing_else(world: World) -> None:
     queue, inbox = parts(world)
     world.apply()
-    assert await resync(cluster=world.cluster, reconciler=world.operator, queue=queue, inbox=inbox)
+    assert await resync(cluster=world.cluster, reconciler=world.operator, queue=queue, inbox=inbox) is None
     key = Key(world.copy.namespace, world.name)
     assert key in await taken(queue)
     await world.settle()
     writes = list(world.writes.done)
     # The first listing saw the task and no watch has shown it since: the watch is silent.
-    assert not await resync(cluster=world.cluster, reconciler=world.operator, queue=queue, inbox=inbox)
+    assert await resync(cluster=world.cluster, reconciler=world.operator, queue=queue, inbox=inbox) == "tasks"
     assert key not in await taken(queue)
     assert world.writes.done == writes
 

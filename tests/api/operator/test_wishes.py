@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from agenttask import contract
 
 from tests.api.operator.world import RUNNING, World
@@ -110,6 +111,21 @@ async def test_an_edit_of_a_running_task_shows_as_pending(world: World) -> None:
     assert accepted[:2] == ("True", "ChangePending")
     assert world.status["attempt"] == 1
     assert world.pods == [f"{world.name}-1"]
+
+
+async def test_a_finished_task_is_deleted_when_its_time_is_over(world: World) -> None:
+    world.apply(ttlSecondsAfterFinished=60)
+    await world.settle()
+    await world.begin(1)
+    world.end(1, contract.Outcome.COMPLETED)
+    assert await world.settle() == pytest.approx(60, abs=5)
+    world.clock.pass_by(50)
+    assert await world.settle() == pytest.approx(10, abs=5)
+    assert world.status["phase"] == "Completed"
+    world.clock.pass_by(15)
+    await world.settle()
+    assert world.is_gone
+    await world.settle()
 
 
 async def test_a_deleted_task_is_left_alone(world: World) -> None:

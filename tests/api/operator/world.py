@@ -155,6 +155,11 @@ class World:
         found: Object = self._admin.must("GET", self._path).get("status", {})
         return found
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is no such task."""
+        return self._admin.send("GET", self._path).status == 404
+
     def condition(self, kind: str) -> tuple[str, str, str] | None:
         """Status, reason and message of a condition."""
         found = [one for one in self.status.get("conditions", []) if one["type"] == kind]
@@ -179,6 +184,11 @@ class World:
             },
         }
         self._admin.must("POST", f"/api/v1/namespaces/{self.copy.namespace}/pods", body=pod)
+
+    def unlabel(self, attempt: int, label: str) -> None:
+        """Take a label off the pod, as a careless `kubectl label` does."""
+        body = {"metadata": {"labels": {label: None}}}
+        self._admin.must("PATCH", self.pod_path(attempt), body=body, content_type=MERGE)
 
     # Scheduler and kubelet.
 
@@ -227,6 +237,25 @@ class World:
             ],
         }
         self._admin.must("PATCH", f"{self.pod_path(attempt)}/status", body={"status": status}, content_type=MERGE)
+
+    def complain(self, attempt: int, *, reason: str, note: str) -> None:
+        """Write a Warning about the pod, as its kubelet does."""
+        pod = self.pod(attempt)
+        assert pod is not None
+        event = {
+            "metadata": {"generateName": f"{self.name}-"},
+            "eventTime": self.clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": "kubelet",
+            "reportingInstance": "ghost",
+            "action": "Setup",
+            "type": "Warning",
+            "reason": reason,
+            "note": note,
+            "regarding": {"kind": "Pod", "name": pod["metadata"]["name"], "namespace": self.copy.namespace}
+            | {"uid": pod["metadata"]["uid"]},
+        }
+        path = f"/apis/events.k8s.io/v1/namespaces/{self.copy.namespace}/events"
+        self._admin.must("POST", path, body=event)
 
     def delete_pod(self, attempt: int, *, grace: int | None = None) -> None:
         """Delete the pod as `kubectl delete pod` does."""

@@ -104,7 +104,7 @@ class Job:
             },
         }
 
-    def start(self, *, dies: Place | None = None, store: Path | None = None) -> ForkServerProcess:
+    def start(self, *, dies: Place | None = None, store: Path | str | None = None) -> ForkServerProcess:
         """A process that runs the file."""
         local = LocalProcess(
             file=self.file,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import httpx
 from agenttask.local import run_file
@@ -26,7 +27,8 @@ DYING_SECONDS = 0.03
 
 
 class Place(NamedTuple):
-    """Where to die: `before` or `after` the n-th call of the store, or `during` the n-th of the model."""
+    """Where to die: `before` or `after` the n-th call of the store, before its n-th `record`, or `during` the n-th call
+    of the model."""
 
     when: str
     number: int
@@ -37,7 +39,8 @@ class LocalProcess:
     """One run of one file; its answer goes to `answer`, its lines to `lines`, its exit code is the process's."""
 
     file: Path
-    store: Path
+    store: Path | str
+    """A folder, or a store's address."""
     answer: Path
     lines: Path
     environment: dict[str, str]
@@ -57,15 +60,19 @@ class LocalProcess:
             code = run_file(path=self.file, store=str(self.store), fresh=False, open_store=self._open)
         raise SystemExit(code)
 
-    def _open(self, location: Location) -> Store:
+    def _open(self, location: Location, *, verify: Literal["Checksum", "ReadBack"]) -> Store:
+        records = itertools.count(1)
+
         async def before(call: Call) -> Fault:
             self._die_at("before", call.number)
+            if call.operation == "put" and "/log/" in call.key:
+                self._die_at("record", next(records))
             return Fault.NONE
 
         async def after(call: Call) -> None:
             self._die_at("after", call.number)
 
-        return FaultyStore(open_store(location), before=before, after=after)
+        return FaultyStore(open_store(location, verify=verify), before=before, after=after)
 
     def _die_at(self, when: str, number: int) -> None:
         if self.dies == (when, number):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,19 +14,25 @@ from pathlib import Path
 import httpx
 import pytest
 from agenttask.agent import command
+from agenttask.agent.result import Caller, ToolResult
 from agenttask.agent.state import Call
-from agenttask.agent.tools import OUTPUT_BYTES, Caller, Toolbox, ToolResult, idempotency_key
-from agenttask.contract import Tool
+from agenttask.agent.tools import Toolbox, idempotency_key
+from agenttask.contract import RESULT_BYTES, Tool
 
-INHERITED = {**os.environ, "AGENTTASK_MODEL_API_KEY": "sk-very-secret", "AWS_SECRET_ACCESS_KEY": "very-secret"}
+INHERITED = {
+    **os.environ,
+    "GREETING": "hello",
+    "AGENTTASK_MODEL_API_KEY": "sk-very-secret",
+    "AWS_SECRET_ACCESS_KEY": "very-secret",
+}
 
 
 def call(arguments: str = '{"a": 1}') -> Call:
     return Call(id="3.0", provider_id="x", tool="t", arguments=arguments)
 
 
-async def run(*argv: str, arguments: str = '{"a": 1}', seconds: int = 30) -> ToolResult:
-    tool = Tool(name="t", recovery="Idempotent", command=argv, timeout_seconds=seconds)
+async def run(*argv: str, arguments: str = '{"a": 1}', seconds: int = 30, pass_env: tuple[str, ...] = ()) -> ToolResult:
+    tool = Tool(name="t", recovery="Idempotent", command=argv, timeout_seconds=seconds, pass_env=pass_env)
     caller = Caller(namespace="ns", name="task", uid="uid", attempt=2)
     async with httpx.AsyncClient() as http:
         return await Toolbox(tools=[tool], caller=caller, http=http, inherited=INHERITED).run(call(arguments))
@@ -52,6 +59,10 @@ async def test_the_environment_is_an_allow_list_without_keys() -> None:
     assert "secret" not in result.text
 
 
+async def test_a_tool_may_add_to_the_allow_list() -> None:
+    assert await run("printenv", "GREETING", pass_env=("GREETING", "ABSENT")) == ToolResult(text="hello\n", ok=True)
+
+
 FAILURES = {
     "an exit code, with what it said": (shell("echo out; echo err >&2; exit 3"), "error: exit code 3\nerr\n\nout\n"),
     "a signal": (shell("kill -9 $$"), "error: signal 9"),
@@ -68,9 +79,17 @@ async def test_a_failure_is_a_text_for_the_model(argv: tuple[str, ...], want: st
 
 
 async def test_a_long_output_is_cut_and_says_so_and_the_command_still_ends_well() -> None:
-    result = await run(*shell(f"head -c {OUTPUT_BYTES + 1000} /dev/zero | tr '\\0' x"))
+    result = await run(*shell(f"head -c {RESULT_BYTES + 1000} /dev/zero | tr '\\0' x"))
     assert result.ok
-    assert result.text == "x" * OUTPUT_BYTES + f"\n[cut: the first {OUTPUT_BYTES} of {OUTPUT_BYTES + 1000} bytes]"
+    assert result.text == "x" * RESULT_BYTES + f"\n[cut: the first {RESULT_BYTES} of {RESULT_BYTES + 1000} bytes]"
+
+
+async def test_a_command_that_prints_a_gigabyte_takes_no_memory_for_it_and_the_model_gets_the_beginning() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = await run("head", "-c", str(2**30), "/dev/zero", seconds=60)
+    assert result.ok
+    assert result.text.endswith(f"[cut: the first {RESULT_BYTES} of {2**30} bytes]")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024, "kilobytes"
 
 
 async def test_output_that_is_no_text_does_no_harm() -> None:

@@ -57,7 +57,7 @@ def canned(answer: Answer, *, tls: ssl.SSLContext | None = None) -> Iterator[Can
             self.end_headers()
             self.wfile.write(state.answer.body[: len(state.answer.body) - state.answer.cut])
 
-        do_GET = do_PUT = do_HEAD = _any  # noqa: N815 - the names http.server looks for
+        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _any  # noqa: N815 - the names http.server looks for
 
         def log_message(self, *_: object) -> None:
             return None

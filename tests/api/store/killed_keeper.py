@@ -62,13 +62,17 @@ def steps_of(restored: Restored) -> list[int]:
 
 
 class Writer:
-    """Restores, does the steps that are left, finishes. Each acknowledged step goes into `acknowledged`."""
+    """Restores, does the steps that are left, at most `steps`, and finishes. Each acknowledged step goes into
+    `acknowledged`."""
 
-    def __init__(self, *, root: Path, attempt: int, acknowledged: Path, dies: Place | None) -> None:
+    def __init__(
+        self, *, root: Path, attempt: int, acknowledged: Path, dies: Place | None = None, steps: int = STEPS
+    ) -> None:
         self._root = root
         self._attempt = attempt
         self._acknowledged = acknowledged
         self._dies = dies
+        self._steps = steps
 
     def run(self) -> None:
         """The process's whole life."""
@@ -109,11 +113,12 @@ class Writer:
             await self._go_on(opened.log, len(steps_of(opened.restored)))
 
     async def _go_on(self, log: Log, done: int) -> None:
+        last = min(done + self._steps, STEPS)
         with self._acknowledged.open("a") as file:
-            for step in range(done + 1, STEPS + 1):
+            for step in range(done + 1, last + 1):
                 if log.snapshot_due:
                     await log.snapshot(frozen(step - 1))
-                kind = Kind.FINAL if step == STEPS else Kind.EVENTS
+                kind = Kind.FINAL if step == last else Kind.EVENTS
                 events = [{"step": step, "value": value_of(step)}]
                 await log.append(kind=kind, events=events, step=step, max_steps=STEPS)
                 file.write(f"{step}\n")

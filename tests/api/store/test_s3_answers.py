@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import datetime
-import ipaddress
 import socket
-import ssl
 import zlib
 from pathlib import Path
 
@@ -15,11 +12,9 @@ import pytest
 from agenttask.errors import Absent, Denied, Exists, Full, Misconfigured, NotFound, StoreError, Unavailable
 from agenttask.store import s3
 from agenttask.store.s3 import S3Store
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.api.store.canned import Answer, canned
+from tests.api.store.certificates import Authority
 from tests.api.store.conftest import Server
 
 pytestmark = pytest.mark.usefixtures("keys")
@@ -131,39 +126,13 @@ async def test_a_key_that_no_header_can_carry_is_denied_and_not_quoted(
     assert "private-part" not in str(caught.value)
 
 
-def _certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS, and the file with the certificate that vouches for it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "tls.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    return context, file
-
-
 async def test_over_tls_a_put_is_a_plain_body_with_its_checksum_in_a_header(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tls, trusted = _certificate(tmp_path)
-    with canned(Answer(), tls=tls) as server:
+    authority = Authority(tmp_path)
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_text(authority.certificate)
+    with canned(Answer(), tls=authority.certify().context()) as server:
         with pytest.raises(Misconfigured, match="CERTIFICATE_VERIFY_FAILED"):
             await store_at(server.endpoint).put_if_absent("a", b"body", first=False)
         monkeypatch.setenv("AWS_CA_BUNDLE", str(trusted))

@@ -10,7 +10,10 @@ from urllib.parse import urlsplit
 
 
 class Forwarder:
-    """Forwards a port of this machine to `target` while open; refuses connections while shut. Starts shut."""
+    """Forwards a port of this machine to `target` while open; refuses connections while shut. Starts shut.
+
+    `refused` counts the connections that came while it was cut.
+    """
 
     def __init__(self, *, address: str, target: str) -> None:
         parts = urlsplit(target)
@@ -20,6 +23,9 @@ class Forwarder:
         self._thread.start()
         self._server: asyncio.Server | None = None
         self._port = 0
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._is_cut = False
+        self.refused = 0
         self.open()
         self.url = f"http://{address}:{self._port}"
         self.shut()
@@ -31,6 +37,10 @@ class Forwarder:
     def shut(self) -> None:
         """Refuse connections; those that stand go on."""
         self._run(self._shut())
+
+    def cut(self) -> None:
+        """End the connections that stand, whatever is under way on them, and each new one as it comes."""
+        self._run(self._cut())
 
     def close(self) -> None:
         """Shut for good."""
@@ -44,6 +54,9 @@ class Forwarder:
         done.result(timeout=10)
 
     async def _open(self) -> None:
+        self._is_cut = False
+        if self._server is not None:
+            return
         self._server = await asyncio.start_server(self._serve, "0.0.0.0", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
@@ -52,9 +65,21 @@ class Forwarder:
             self._server.close()
             self._server = None
 
+    async def _cut(self) -> None:
+        self._is_cut = True
+        for end in self._ends:
+            end.transport.abort()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            self.refused += 1
+            writer.transport.abort()
+            return
         there_reader, there_writer = await asyncio.open_connection(*self._target)
+        ends = {writer, there_writer}
+        self._ends |= ends
         await asyncio.gather(_copy(reader, there_writer), _copy(there_reader, writer), return_exceptions=True)
+        self._ends -= ends
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

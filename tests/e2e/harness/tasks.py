@@ -55,7 +55,7 @@ def manifest(
 ) -> Object:
     """An AgentTask that uses the scripted model, and both tools where a tool server is given.
 
-    `spec` and `agent` are laid over the defaults, key by key.
+    `spec` and `agent` are laid over the defaults, key by key; what is None in `spec` is left out.
     """
     number = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     offered = [
@@ -70,15 +70,16 @@ def manifest(
         "name": model_name,
         "apiKeySecretRef": {"name": MODEL_SECRET, "key": "api-key"},
     }
+    whole = {
+        "prompt": f"Add up the numbers ({name}).",
+        "agent": {"model": endpoint, **({"tools": offered} if tools else {}), **(agent or {})},
+        **(spec or {}),
+    }
     return {
         "apiVersion": "agenttask.dev/v1alpha1",
         "kind": "AgentTask",
         "metadata": {"name": name},
-        "spec": {
-            "prompt": f"Add up the numbers ({name}).",
-            "agent": {"model": endpoint, **({"tools": offered} if tools else {}), **(agent or {})},
-            **(spec or {}),
-        },
+        "spec": {key: value for key, value in whole.items() if value is not None},
     }
 
 

@@ -20,10 +20,12 @@ from agenttask.contract import (
     Assignment,
     Budget,
     Checkpoint,
+    ForkedFrom,
     HttpTool,
     Location,
     Model,
     Price,
+    ResumeFrom,
     RunnerStatus,
     TaskSpec,
     Tool,
@@ -113,7 +115,7 @@ class World:
         usage = {"prompt_tokens": 100, "completion_tokens": 10}
         if turn >= self.turns - 1:
             results = [message["content"] for message in request["messages"] if message["role"] == "tool"]
-            total = sum(int(result) for result in results if result.isdigit())
+            total = sum(int(result) for result in results if result.strip().isdigit())
             message: dict[str, Any] = {"role": "assistant", "content": f"The sum is {total}."}
             return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage, "model": "m"}
         numbers = range(turn * self.width, (turn + 1) * self.width)
@@ -165,7 +167,10 @@ class Attempts:
     board: StatusBoard = field(default_factory=StatusBoard)
     said: Said = field(default_factory=Said)
     clock: ManualClock = field(default_factory=ManualClock)
-    prompt: str = PROMPT
+    uid: str = "uid"
+    prompt: str | None = PROMPT
+    resume_from: ResumeFrom | None = None
+    forked_from: ForkedFrom | None = None
     system_prompt: str | None = None
     tool: Tool = field(
         default_factory=lambda: Tool(name="echo", recovery="Idempotent", http=HttpTool(url="http://tool.test/echo"))
@@ -181,11 +186,12 @@ class Attempts:
             contract=CONTRACT,
             namespace="ns",
             name="task",
-            uid="uid",
+            uid=self.uid,
             attempt=number,
             location=Location(type="filesystem", prefix="p"),
             spec=TaskSpec(
                 prompt=self.prompt,
+                resume_from=self.resume_from,
                 agent=Agent(
                     system_prompt=self.system_prompt,
                     model=Model(base_url="http://model.test/v1", name="m", price=PRICE),
@@ -197,6 +203,7 @@ class Attempts:
             recorded_key=self.recorded[0] if self.recorded else None,
             recorded_seq=self.recorded[1] if self.recorded else None,
             unreported=self.unreported,
+            forked_from=self.forked_from,
         )
 
     def stop(self, *, grace_seconds: float = 30) -> Stop:

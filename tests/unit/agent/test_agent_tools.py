@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+from agenttask.agent.result import Caller, ToolResult
 from agenttask.agent.state import Call
-from agenttask.agent.tools import OUTPUT_BYTES, Caller, Toolbox, ToolResult, idempotency_key
-from agenttask.contract import HttpTool, Tool
+from agenttask.agent.tools import Toolbox, idempotency_key
+from agenttask.contract import RESULT_BYTES, Header, HttpTool, SecretKeyRef, Tool
+from agenttask.errors import SpecInvalid
 
 CALLER = Caller(namespace="ns", name="task", uid="uid", attempt=1)
 
@@ -39,6 +41,19 @@ REQUESTS = {
         arguments='{"q": "a b&c", "n": 1, "yes": true, "none": null, "list": [1, "x"], "deep": {"k": [1]}}',
         url="http://tool.test/do?v=2&q=a+b%26c&n=1&yes=true&list=1&list=x&deep=%7B%22k%22%3A%5B1%5D%7D",
     ),
+    "an argument in the path is in no other place": Request(
+        tool=HttpTool(url="http://tool.test/users/{{id}}", method="GET"), arguments='{"id": "a/b", "all": true}',
+        url="http://tool.test/users/a%2Fb?all=true",
+    ),
+    "nor in the body": Request(
+        tool=HttpTool(url="http://tool.test/users/{{id}}"), arguments='{"id": "a", "name": "b"}',
+        url="http://tool.test/users/a", body='{"name":"b"}',
+    ),
+    "a body of its own": Request(
+        tool=HttpTool(url="http://tool.test/send", body={"to": ["{{to}}"], "text": "Dear {{to}}: {{n}}", "n": "{{n}}"}),
+        arguments='{"to": "\\"x", "n": 2.5, "more": 1}', url="http://tool.test/send",
+        body='{"to":["\\"x"],"text":"Dear \\"x: 2.5","n":2.5}',
+    ),
     "a DELETE too": Request(
         tool=HttpTool(url="http://tool.test/it", method="DELETE"), arguments='{"id": 7}', url="http://tool.test/it?id=7"
     ),
@@ -62,11 +77,17 @@ async def test_request(case: Request) -> None:
 
 
 async def run(
-    handle: Callable[[httpx.Request], httpx.Response], one: Call, *, http: HttpTool | None = None
+    handle: Callable[[httpx.Request], httpx.Response],
+    one: Call,
+    *,
+    http: HttpTool | None = None,
+    environment: dict[str, str] | None = None,
 ) -> ToolResult:
-    tool = Tool(name="t", recovery="Idempotent", http=http or HttpTool(url="http://tool.test"))
+    tools = [Tool(name="t", recovery="Idempotent", http=http or HttpTool(url="http://tool.test"))]
+    if one.tool == "u":
+        tools.append(Tool(name="u", http=HttpTool(url="http://tool.test/{{id}}")))
     async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as client:
-        return await Toolbox(tools=[tool], caller=CALLER, http=client, inherited={}).run(one)
+        return await Toolbox(tools=tools, caller=CALLER, http=client, inherited=environment or {}).run(one)
 
 
 def answers(status: int, *, text: str = "") -> Callable[[httpx.Request], httpx.Response]:
@@ -88,6 +109,7 @@ RESULTS = {
     "a redirect is not followed": (answers(302), call(), "error: HTTP 302"),
     "no connection": (raises(httpx.ConnectError("refused")), call(), "error: ConnectError: refused"),
     "an address that is none": (raises(httpx.UnsupportedProtocol("what")), call(), "error: UnsupportedProtocol: what"),
+    "an argument that the address needs": (answers(200), call("u"), "error: the argument id is missing"),
     "an empty success": (answers(204), call(), "HTTP 204, no body"),
 }
 
@@ -106,8 +128,8 @@ async def test_a_head_s_result_is_its_headers() -> None:
 
 
 async def test_a_long_result_is_cut_and_says_so() -> None:
-    result = await run(answers(200, text="x" * (OUTPUT_BYTES + 5)), call())
-    assert result.text == "x" * OUTPUT_BYTES + f"\n[cut: the first {OUTPUT_BYTES} bytes]"
+    result = await run(answers(200, text="x" * (RESULT_BYTES + 5)), call())
+    assert result.text == "x" * RESULT_BYTES + f"\n[cut: the first {RESULT_BYTES} bytes]"
 
 
 async def test_a_tool_that_takes_too_long_is_an_error_for_the_model() -> None:
@@ -131,3 +153,44 @@ def test_the_idempotency_key_is_the_call_s_own() -> None:
         idempotency_key(uid="uid", call=call(arguments='{"a": 1, "b": 2}', identity="3.1")),
     ]
     assert len({key, *others}) == 5
+
+
+SECRET = SecretKeyRef(name="crm.prod", key="token")
+HEADERS = (
+    Header(name="Authorization", secret_key_ref=SECRET, prefix="Bearer "),
+    Header(name="Accept", value="text/plain"),
+    Header(name="Content-Type", value="application/vnd.crm+json"),
+)
+
+
+async def test_headers_come_from_the_task_and_from_secrets_and_no_echo_of_one_gets_further() -> None:
+    def echo(request: httpx.Request) -> httpx.Response:
+        assert request.headers["content-type"] == "application/vnd.crm+json"
+        assert request.headers.get_list("accept") == ["text/plain"]
+        return httpx.Response(400, text=request.headers["authorization"])
+
+    environment = {"AGENTTASK_SECRET_CRM_PROD_TOKEN": "very-secret\n"}
+    http = HttpTool(url="http://tool.test", headers=HEADERS)
+    result = await run(echo, call(), http=http, environment=environment)
+    assert result == ToolResult(text="error: HTTP 400\nBearer ***", ok=False)
+
+
+BAD_SECRETS = {
+    "missing": ({}, "is not set"),
+    "of two lines": ({"AGENTTASK_SECRET_CRM_PROD_TOKEN": "a\nsecret"}, "one line"),
+}
+
+
+@pytest.mark.parametrize(("environment", "words"), BAD_SECRETS.values(), ids=BAD_SECRETS.keys())
+async def test_a_secret_that_cannot_be_sent_is_named_but_not_told(environment: dict[str, str], words: str) -> None:
+    with pytest.raises(SpecInvalid, match=words) as refused:
+        await run(answers(200), call(), http=HttpTool(url="http://tool.test", headers=HEADERS), environment=environment)
+    assert "AGENTTASK_SECRET_CRM_PROD_TOKEN" in str(refused.value)
+    assert "a\n" not in str(refused.value)
+
+
+async def test_a_result_is_cut_where_its_tool_says() -> None:
+    tool = Tool(name="t", http=HttpTool(url="http://tool.test"), max_result_bytes=1024)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answers(200, text="x" * 2000))) as client:
+        result = await Toolbox(tools=[tool], caller=CALLER, http=client, inherited={}).run(call())
+    assert result.text == "x" * 1024 + "\n[cut: the first 1024 bytes]"

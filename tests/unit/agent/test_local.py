@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from agenttask.cli import main
 from agenttask.clock import ManualClock
-from agenttask.contract import Assignment, Location, Model
+from agenttask.contract import Assignment, Exit, ForkedFrom, Location, Model
 from agenttask.errors import SpecInvalid
-from agenttask.local import LocalRun, assign, location_of
+from agenttask.local import LocalRun, assign, run_file
 from agenttask.manifest import Manifest, parse
+from agenttask.store import Store
 from agenttask.store.memory import MemoryStore
 
 from tests.unit.agent.conftest import Attempts, Killed
@@ -57,7 +60,27 @@ WRONG = {
         "recovery",
     ),
     "a wrong type": (task(budget={"steps": "many"}), "budget.steps"),
-    "no prompt": ({**task(), "spec": {}}, "prompt"),
+    "no prompt": ({**task(), "spec": {}}, "spec.prompt is needed"),
+    "a required field is missing": (task(agent={"model": {"name": "m"}}), "spec.agent.model.baseURL is needed"),
+    "an unknown field of the pod": (task(pod={"imge": "x"}), "unknown field spec.pod.imge"),
+    "below a bound": (task(budget={"steps": 0}), "spec.budget.steps: 0 is less than the minimum of 1"),
+    "above a bound": (task(retry={"maxBackoffSeconds": 7200}), "spec.retry.maxBackoffSeconds"),
+    "an empty text": (task(prompt=""), "spec.prompt"),
+    "a text too long, which is not repeated": (task(prompt="x" * 65537), "spec.prompt: breaks maxLength: 65536"),
+    "against a pattern": (
+        task(agent={"model": {"baseURL": "ftp://m", "name": "m"}}),
+        "spec.agent.model.baseURL: 'ftp://m' does not match",
+    ),
+    "a line break that Python's $ would let pass": (
+        task(agent={"tools": [{"name": "t\n", "recovery": "Idempotent", "command": ["x"]}]}),
+        "spec.agent.tools[0].name",
+    ),
+    "too many": (task(agent={"tools": [{"name": "t", "recovery": "Idempotent", "command": ["x"] * 65}]}), "command"),
+    "a value that is not on the list": (task(checkpoint={"verify": "Twice"}), "spec.checkpoint.verify"),
+    "two things at once": (task(budget={"steps": 0}, promt="x"), "spec.budget.steps: 0 is less than the minimum of 1"),
+    "a name with a path in it": ({**task(), "metadata": {"name": "../x"}}, "metadata.name"),
+    "a name too long for its pods": ({**task(), "metadata": {"name": "x" * 53}}, "metadata.name"),
+    "a namespace that is none": ({**task(), "metadata": {"name": "x", "namespace": "A"}}, "metadata.namespace"),
     "no name": ({**task(), "metadata": {}}, "metadata.name"),
     "another version": ({**task(), "apiVersion": "agenttask.dev/v9"}, "agenttask.dev/v9"),
 }
@@ -71,14 +94,61 @@ def test_a_wrong_manifest_is_refused_by_name(manifest: dict[str, Any], words: st
     assert str(error.value).startswith("file.yaml: ")
 
 
-def test_a_folder_or_a_bucket() -> None:
-    assert location_of(store="some/dir", environment={}).path == str(Path.cwd() / "some/dir")
-    environment = {"AWS_REGION": "eu", "AWS_ENDPOINT_URL": "http://s3"}
-    assert location_of(store="s3://bucket/a/b/", environment=environment) == Location(
-        type="s3", bucket="bucket", prefix="a/b", endpoint="http://s3", region="eu"
-    )
-    with pytest.raises(SpecInvalid):
-        location_of(store="s3:///x", environment={})
+def write(folder: Path, **spec: Any) -> Path:
+    file = folder / "task.yaml"
+    file.write_text(json.dumps(task(**spec)))
+    return file
+
+
+class OpenedError(Exception):
+    """A store was asked for."""
+
+
+@dataclass
+class Opens:
+    """Remembers which store a run wants."""
+
+    asked: list[tuple[Location, str]] = field(default_factory=list)
+
+    def __call__(self, location: Location, *, verify: Literal["Checksum", "ReadBack"]) -> Store:
+        self.asked.append((location, verify))
+        raise OpenedError
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"), [("some/dir", "filesystem"), ("s3://bucket/a", "s3"), ("redis://h:6379/0/a", "redis")]
+)
+def test_a_run_takes_every_kind_of_store_address(tmp_path: Path, address: str, kind: str) -> None:
+    opens = Opens()
+    with pytest.raises(OpenedError):
+        run_file(path=write(tmp_path), store=address, fresh=False, open_store=opens)
+    assert [location.type for location, _ in opens.asked] == [kind]
+
+
+@pytest.mark.parametrize("verify", ["Checksum", "ReadBack"])
+def test_a_run_verifies_as_its_manifest_says(tmp_path: Path, verify: str) -> None:
+    opens = Opens()
+    with pytest.raises(OpenedError):
+        run_file(path=write(tmp_path, checkpoint={"verify": verify}), store="x", fresh=False, open_store=opens)
+    assert [how for _, how in opens.asked] == [verify]
+
+
+NEEDS_SOMEONE = {
+    "the manifest is wrong": ({"budget": {"steps": 0}}, "some/dir", "spec.budget.steps"),
+    "the store is none": ({}, "gopher://bucket", "gopher://bucket is no store"),
+    "the store names no bucket": ({}, "s3:///x", "names no bucket"),
+    "the store's address has a password in it": ({}, "redis://u:p@h:6379/0", "REDIS_PASSWORD"),
+    "the manifest names no model": ({}, "some/dir", "AGENTTASK_MODEL_BASE_URL"),
+}
+
+
+@pytest.mark.parametrize(("spec", "address", "words"), NEEDS_SOMEONE.values(), ids=NEEDS_SOMEONE.keys())
+def test_bad_input_of_a_run_exits_78_and_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: dict[str, Any], address: str, words: str
+) -> None:
+    memory = lambda location, *, verify: MemoryStore()  # noqa: E731
+    assert run_file(path=write(tmp_path, **spec), store=address, fresh=False, open_store=memory) == Exit.STALLED
+    assert words in capsys.readouterr().err
 
 
 class Desk:
@@ -89,8 +159,11 @@ class Desk:
         self.clock = ManualClock()
         self.prompt = "p"
 
-    async def assign(self, *, fresh: bool = False, environment: dict[str, str] = ENVIRONMENT) -> Assignment:
-        manifest: Manifest = parse(task(prompt=self.prompt), source="f")
+    async def assign(
+        self, *, fresh: bool = False, environment: dict[str, str] = ENVIRONMENT, name: str = "task", **spec: Any
+    ) -> Assignment:
+        body = {**task(prompt=self.prompt, **spec), "metadata": {"name": name}}
+        manifest: Manifest = parse(body, source="f")
         return await assign(
             run=LocalRun(manifest=manifest, location=LOCATION, fresh=fresh),
             store=MemoryStore(self.objects),
@@ -136,6 +209,23 @@ async def test_another_prompt_is_refused_naming_fresh() -> None:
     with pytest.raises(SpecInvalid, match="--fresh"):
         await desk.assign()
     assert (await desk.assign(fresh=True)).uid == "local-2"
+
+
+async def test_a_fork_goes_on_from_the_newest_run_of_a_task() -> None:
+    desk = Desk()
+    await desk.begin(await desk.assign())
+    await desk.begin(await desk.assign(fresh=True))
+    fork = await desk.assign(name="fork", resumeFrom={"task": "task"})
+    key = f"local/task/local-2/log/{2:012d}"
+    assert fork.forked_from == ForkedFrom(task="task", uid="local-2", key=key, seq=2)
+    await desk.begin(fork)
+    for each in [key for key in desk.objects if key.startswith("local/task/")]:
+        del desk.objects[each]
+    again = await desk.assign(name="fork", resumeFrom={"task": "task"})
+    assert (again.attempt, again.forked_from) == (2, None), "it has begun, and needs the original no more"
+    desk.prompt = "q"
+    with pytest.raises(SpecInvalid, match="--fresh"):
+        await desk.assign(name="fork", resumeFrom={"task": "task"})
 
 
 async def test_no_model_is_refused_naming_the_variables() -> None:

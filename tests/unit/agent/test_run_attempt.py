@@ -9,8 +9,17 @@ import httpx
 import msgspec
 import pytest
 from agenttask.agent.loop import PARALLEL_CALLS
-from agenttask.agent.tools import OUTPUT_BYTES
-from agenttask.contract import Checkpoint, Exit, HttpTool, Outcome, Tool
+from agenttask.contract import (
+    RESULT_BYTES,
+    Checkpoint,
+    Exit,
+    Header,
+    HttpTool,
+    Outcome,
+    Probe,
+    SecretKeyRef,
+    Tool,
+)
 from agenttask.journal import restore
 from agenttask.log import Kind, Patience, read
 from agenttask.status_api import Answer
@@ -367,12 +376,30 @@ async def test_edited_tools_are_an_event_and_reach_the_next_request(attempts: At
     assert types.count("reconfigured") == 1
 
 
+HTTP = HttpTool(url="http://tool.test")
 SPECS = {
-    "a tool of no kind": Tool(name="echo", recovery="Idempotent"),
-    "a tool of two kinds": Tool(
-        name="echo", recovery="Idempotent", http=HttpTool(url="http://tool.test"), command=("true",)
+    "a tool of no kind": Tool(name="echo"),
+    "a tool of two kinds": Tool(name="echo", http=HTTP, command=("true",)),
+    "a command that no process can be given": Tool(name="echo", command=("true", "a\0b")),
+    "a probe that nobody asks": Tool(name="echo", http=HTTP, probe=Probe(http=HTTP)),
+    "a probe that is missing": Tool(name="echo", recovery="Reconcile", http=HTTP),
+    "a probe of no kind": Tool(name="echo", recovery="Reconcile", http=HTTP, probe=Probe()),
+    "a place for what is no parameter": Tool(name="echo", http=HttpTool(url="http://tool.test/{{id}}")),
+    "a template error": Tool(name="echo", http=HttpTool(url="http://tool.test", body={"a": ["{{"]})),
+    "a host that the model would name": Tool(
+        name="echo", parameters={"properties": {"h": {}}}, http=HttpTool(url="http://{{h}}/")
     ),
-    "a command that no process can be given": Tool(name="echo", recovery="Idempotent", command=("true", "a\0b")),
+    "a key of the runner's passed on": Tool(name="echo", command=("env",), pass_env=("AWS_SECRET_ACCESS_KEY",)),
+    "two Secrets in one variable": Tool(
+        name="echo",
+        http=HttpTool(
+            url="http://tool.test",
+            headers=(
+                Header(name="A", secret_key_ref=SecretKeyRef(name="a-b")),
+                Header(name="B", secret_key_ref=SecretKeyRef(name="a.b")),
+            ),
+        ),
+    ),
 }
 
 
@@ -386,7 +413,7 @@ async def test_a_spec_the_runner_cannot_do_stalls_before_anything_is_written(att
 
 async def test_many_large_results_under_a_slow_store_do_not_outgrow_a_record(attempts: Attempts) -> None:
     async def large(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=b"\xff" * OUTPUT_BYTES)
+        return httpx.Response(200, content=b"\xff" * RESULT_BYTES)
 
     async def slow(_: Call) -> Fault:
         for _turn in range(200):

@@ -37,8 +37,9 @@ def differences(struct: type[msgspec.Struct], schema: Mapping[str, Any], *, at: 
     for name in fields.keys() & schema["properties"].keys():
         one, property_, where = fields[name], schema["properties"][name], f"{at}.{name}"
         kind = inner(one.type)
-        if "default" in property_ and property_["default"] not in ({}, one.default):
-            yield f"{where}: default {property_['default']!r} and {one.default!r}"
+        default = property_.get("default")
+        if default not in (None, {}) and (tuple(default) if isinstance(default, list) else default) != one.default:
+            yield f"{where}: default {default!r} and {one.default!r}"
         if isinstance(one.default, int | str) and "default" not in property_:
             yield f"{where}: the default {one.default!r} is missing"
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -67,6 +68,10 @@ def test_the_runners_fields_are_those_the_contract_lists() -> None:
 def test_the_location_is_the_contracts() -> None:
     left = list(differences(contract.Location, SCHEMA["status"]["properties"]["location"], at="location"))
     assert left == ["location.prefix: the default '' is missing"]
+
+
+def test_the_origin_is_the_contracts() -> None:
+    assert list(differences(contract.ForkedFrom, SCHEMA["status"]["properties"]["forkedFrom"], at="forkedFrom")) == []
 
 
 def test_group_version_and_names_are_the_contracts() -> None:
@@ -108,6 +113,8 @@ def test_every_spec_field_says_its_default(path: str) -> None:
             pass
         case "":
             assert said[2] == "empty"
+        case list() as values:
+            assert said[2] == ", ".join(values)
         case bool() as value:
             assert said[2] == str(value).lower()
         case value:

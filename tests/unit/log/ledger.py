@@ -18,6 +18,7 @@ from agenttask.log import (
     Record,
     Recorded,
     RecordRef,
+    Seed,
     Snapshot,
     read,
 )
@@ -75,10 +76,16 @@ async def claim(
     pod: str | None = None,
     process: str = "p",
     recorded: int | None = None,
+    seed: Seed | None = None,
     **more: Any,
 ) -> Ledger:
     """Open the log: snapshots every few records."""
     policy = more.pop("policy", Policy(snapshot_every=every, keep_last=keep))
+
+    async def begin() -> Seed:
+        assert seed is not None
+        return seed
+
     opened = await Log.open(
         store=store,
         prefix=PREFIX,
@@ -89,6 +96,7 @@ async def claim(
         clock=ManualClock(),
         patience=Patience(jitter=lambda: 0.0),
         policy=policy,
+        seed=None if seed is None else begin,
         **more,
     )
     texts = thawed(base=opened.restored.base, records=opened.records)

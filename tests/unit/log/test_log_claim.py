@@ -109,6 +109,23 @@ async def test_who_may_claim(open_log: Open, holder: Who, comer: Who, newest: in
         await commit(held, 1)
 
 
+@pytest.mark.parametrize(("attempt", "pod"), [(1, "late"), (2, "other")], ids=["an older attempt", "another pod"])
+async def test_who_comes_late_is_fenced_by_whatever_a_newer_one_wrote_though_its_claim_is_damaged(
+    open_log: Open, key: Key, attempt: int, pod: str
+) -> None:
+    store = MemoryStore()
+    await commit((await open_log(store)).log, 1)
+    newer = (await open_log(store, attempt=2, pod="newer")).log
+    await commit(newer, 2)
+    store.objects[key(3)] = b"damaged"
+    before = dict(store.objects)
+    with pytest.raises(Fenced) as fenced:
+        await open_log(store, attempt=attempt, pod=pod)
+    assert fenced.value.newest_attempt == 2
+    assert store.objects == before
+    await commit(newer, 3)
+
+
 Damage = Callable[[dict[str, bytes], str, dict[str, bytes]], None]
 
 

@@ -314,7 +314,7 @@ async def test_a_foreign_claim_at_the_head_is_abandoned() -> None:
     assert again.opened.claim.abandoned.first == again.opened.claim.abandoned.last == 20
 
 
-async def test_the_next_attempts_number_lies_above_every_claim_on_the_chain_or_not() -> None:
+async def test_the_next_attempts_number_lies_above_whatever_was_written_on_the_chain_or_not() -> None:
     store, _ = await written()
     other, _ = await written(factor=100)
     await claim(other, attempt=7, keep=3)
@@ -325,6 +325,21 @@ async def test_the_next_attempts_number_lies_above_every_claim_on_the_chain_or_n
         await claim(store, attempt=2, keep=3)
     assert fenced.value.newest_attempt == 7
     await claim(store, attempt=8, keep=3)
+
+
+async def test_behind_a_damaged_claim_and_nothing_else_an_older_attempt_takes_nothing_from_the_newer_one() -> None:
+    store, ledger = await written(3)
+    newer = await claim(store, attempt=3)
+    flip(store, KEYS.record(5))
+    late = await claim(store, attempt=2)
+    assert late.texts == ledger.texts
+    with pytest.raises(Fenced) as fenced:
+        await newer.write("newer")
+    assert fenced.value.newest_attempt == 3, "so the operator goes on with attempt 4"
+    await late.write("late")
+    assert (await claim(store, attempt=4)).texts == [*ledger.texts, "late"]
+    with pytest.raises(Fenced):
+        await late.write("too late")
 
 
 async def test_a_stray_far_behind_the_log_stalls_and_is_named() -> None:

@@ -87,6 +87,18 @@ async def test_what_is_wrong_is_named(harm: Callable[[MemoryStore, str], None], 
     assert any(key in problem and word in problem for problem in found.problems), found.problems
 
 
+async def test_a_record_of_another_history_is_named_though_it_is_whole_and_nobody_needs_it() -> None:
+    store, other = await written(), MemoryStore()
+    ledger = await claim(other, keep=3)
+    for number in range(24):
+        await ledger.write(f"another {number}")
+    store.objects[KEYS.record(14)] = other.objects[KEYS.record(14)]
+    assert (await looked(store)).problems == (
+        f"record {KEYS.record(14)} does not continue record 13",
+        f"record {KEYS.record(15)} does not continue record 14",
+    )
+
+
 async def test_what_a_claim_has_abandoned_is_no_problem_any_more() -> None:
     store = await written()
     flip(store, KEYS.record(24))

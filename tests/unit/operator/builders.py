@@ -13,6 +13,7 @@ from agenttask_operator.fold import Refusal, Snapshot
 from agenttask_operator.observed import (
     Attempt,
     Checkpoint,
+    Complaint,
     Counts,
     Outcome,
     Pod,
@@ -213,6 +214,7 @@ def snapshot(
     *found: Pod,
     departed: Pod | None = None,
     refused: Refusal | None = None,
+    complaint: Complaint | None = None,
     settings: Settings = SETTINGS,
 ) -> Snapshot:
-    return Snapshot(task=of, pods=found, settings=settings, departed=departed, refusal=refused)
+    return Snapshot(task=of, pods=found, settings=settings, departed=departed, refusal=refused, complaint=complaint)

@@ -85,5 +85,6 @@ def check(given: Snapshot, want: Want) -> None:
         settings=given.settings,
         departed=given.departed,
         refusal=given.refusal,
+        complaint=given.complaint,
     )
     assert not decide(snapshot=after, now=NOW).writes

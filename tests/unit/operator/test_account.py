@@ -104,7 +104,36 @@ ROWS = {
         waits=(1.5, 2),
         recorded=Outcome.CRASHED,
     ),
-    "being fenced costs nothing": Row(outcome=Outcome.FENCED, counts=Counts(), retry=Retry(generation=1)),
+    "the first to be fenced goes on at once": Row(
+        outcome=Outcome.FENCED, counts=Counts(), retry=Retry(generation=1, fences=1)
+    ),
+    "two clusters on one log do not chase each other: the second in a row waits": Row(
+        outcome=Outcome.FENCED,
+        before=Retry(generation=1, fences=1),
+        counts=Counts(),
+        retry=Retry(generation=1, fences=2),
+        waits=(3, 4),
+    ),
+    "a row of fenced attempts waits up to five minutes, though each came a step further": Row(
+        outcome=Outcome.FENCED,
+        before=Retry(generation=1, fences=40, failures=2, progress_digest="progress-2"),
+        task=task(checkpoint=checkpoint(step=3)),
+        counts=Counts(),
+        retry=Retry(generation=1, fences=41, progress_digest="progress-3"),
+        waits=(225, 300),
+    ),
+    "any other end ends the row": Row(
+        outcome=Outcome.DISRUPTED,
+        before=Retry(generation=1, fences=3),
+        counts=Counts(disruptions=1),
+        retry=Retry(generation=1, disruptions=1),
+    ),
+    "a number that was given up does not": Row(
+        outcome=Outcome.REPLACED,
+        before=Retry(generation=1, fences=3),
+        counts=Counts(),
+        retry=Retry(generation=1, fences=3),
+    ),
     "being replaced costs nothing": Row(outcome=Outcome.REPLACED, counts=Counts(), retry=Retry(generation=1)),
     "being stopped costs nothing": Row(outcome=Outcome.STOPPED, counts=Counts(), retry=Retry(generation=1)),
 }

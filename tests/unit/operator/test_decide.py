@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from agenttask_operator.decide import RULES, decide
+from agenttask_operator.decide import decide
 from agenttask_operator.observed import Outcome
 from agenttask_operator.reasons import Reason
+from agenttask_operator.rules import RULES
 
 from tests.unit.operator.builders import LOCATION, NOW, RUNNING, digest_of, entry, pod, snapshot, status, task
 from tests.unit.operator.decisions import CLAIMED, FIRST, failed_before
@@ -19,6 +20,7 @@ def test_the_order_of_the_rules() -> None:
         "creating",
         "terminating",
         "waiting_container",
+        "held_up",
         "unscheduled",
         "starting",
         "running",

@@ -5,16 +5,18 @@ from __future__ import annotations
 import pytest
 from agenttask import contract
 from agenttask_operator.fold import Snapshot
-from agenttask_operator.observed import Phase
+from agenttask_operator.observed import Outcome, Phase, Retry
 from agenttask_operator.reasons import Reason
 
 from tests.unit.operator.builders import (
     ago,
     ahead,
     checkpoint,
+    entry,
     exited,
     pod,
     snapshot,
+    status,
     task,
     told,
 )
@@ -209,6 +211,36 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             attempt=7,
             create=True,
             true=("Checkpointed",),
+            ends={1: ("Fenced", "Fenced")},
+        ),
+    ),
+    "fenced again: the next attempt waits": (
+        snapshot(
+            task(
+                status=status(entry(1), pod_uid="pod-1", retry=Retry(generation=1, fences=1)),
+            ),
+            pod(state=told(contract.Outcome.FENCED, 77, newest_attempt=6), phase="Failed"),
+        ),
+        Want(
+            rule="waiting",
+            phase=Phase.PENDING,
+            reason=Reason.BACKING_OFF,
+            uid="pod-1",
+            after=4.0,
+            ends={1: ("Fenced", "Fenced")},
+        ),
+    ),
+    "having waited, it goes above what the fenced attempt met": (
+        snapshot(
+            task(status=status(entry(1, outcome=Outcome.FENCED, newest_attempt=6), pod_uid="pod-1")),
+            pod(state=told(contract.Outcome.FENCED, 77, newest_attempt=6), phase="Failed"),
+        ),
+        Want(
+            rule="start",
+            phase=Phase.PENDING,
+            reason=Reason.STARTING,
+            attempt=7,
+            create=True,
             ends={1: ("Fenced", "Fenced")},
         ),
     ),

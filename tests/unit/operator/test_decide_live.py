@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 import pytest
 from agenttask import contract
 from agenttask_operator.decide import decide
 from agenttask_operator.fold import Snapshot
-from agenttask_operator.observed import Outcome, Phase
+from agenttask_operator.observed import Complaint, Outcome, Phase, Retry
 from agenttask_operator.reasons import Reason
 
 from tests.unit.operator.builders import (
@@ -24,6 +26,12 @@ from tests.unit.operator.builders import (
     told,
 )
 from tests.unit.operator.decisions import CLAIMED, FIRST, LOST, WAITS, Want, check
+
+
+def held_up(seconds: float) -> dict[str, tuple[str, str, datetime]]:
+    """Conditions of a pod that was placed so long ago and whose node is still setting it up."""
+    return {"PodScheduled": ("True", "", ago(seconds)), "PodReadyToStartContainers": ("False", "", ago(seconds))}
+
 
 ROWS: dict[str, tuple[Snapshot, Want]] = {
     "the pod is on its way": (
@@ -90,6 +98,52 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             ends={1: ("Stalled", "StoreDenied")},
         ),
     ),
+    "what stalled the last attempt still stands once this one holds the log: no flapping at each retry": (
+        snapshot(
+            task(
+                status=status(
+                    entry(1, outcome=Outcome.STALLED, reason="ModelDenied"),
+                    entry(2),
+                    pod_uid="pod-2",
+                    retry=Retry(generation=1, stalls=1, progress_digest="progress-3"),
+                ),
+                checkpoint=checkpoint(attempt=2, step=3),
+            ),
+            pod(2, state=RUNNING),
+        ),
+        Want(
+            rule="running",
+            phase=Phase.RUNNING,
+            reason=Reason.WORKING,
+            attempt=2,
+            uid="pod-2",
+            true=("Running", "Checkpointed", "Stalled"),
+            ends={1: ("Stalled", "ModelDenied")},
+        ),
+    ),
+    "a stall is over with the first new step": (
+        snapshot(
+            task(
+                status=status(
+                    entry(1, outcome=Outcome.STALLED, reason="ModelDenied"),
+                    entry(2),
+                    pod_uid="pod-2",
+                    retry=Retry(generation=1, stalls=1, progress_digest="progress-3"),
+                ),
+                checkpoint=checkpoint(attempt=2, step=4),
+            ),
+            pod(2, state=RUNNING),
+        ),
+        Want(
+            rule="running",
+            phase=Phase.RUNNING,
+            reason=Reason.WORKING,
+            attempt=2,
+            uid="pod-2",
+            true=("Running", "Checkpointed"),
+            ends={1: ("Stalled", "ModelDenied")},
+        ),
+    ),
     "the image cannot be pulled": (
         snapshot(
             task(status=FIRST),
@@ -128,6 +182,73 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             uid="pod-1",
             true=("Stalled",),
         ),
+    ),
+    "a volume's Secret is missing: the pod's Events alone tell": (
+        snapshot(
+            task(status=FIRST),
+            pod(phase="Pending", state=WAITS, conditions=held_up(5)),
+            complaint=Complaint(
+                reason="FailedMount", note='MountVolume.SetUp failed for volume "v" : secret "x" not found'
+            ),
+        ),
+        Want(
+            rule="held_up",
+            phase=Phase.PENDING,
+            reason=Reason.SECRET_MISSING,
+            uid="pod-1",
+            after=15.0,
+            true=("Stalled",),
+        ),
+    ),
+    "a volume cannot be mounted": (
+        snapshot(
+            task(status=FIRST),
+            pod(phase="Pending", state=WAITS, conditions=held_up(60)),
+            complaint=Complaint(reason="FailedMount", note='configmap "secret" not found'),
+        ),
+        Want(
+            rule="held_up",
+            phase=Phase.PENDING,
+            reason=Reason.VOLUME_UNAVAILABLE,
+            uid="pod-1",
+            after=15.0,
+            true=("Stalled",),
+        ),
+    ),
+    "a pod gets no network": (
+        snapshot(
+            task(status=FIRST),
+            pod(phase="Pending", state=WAITS, conditions=held_up(60)),
+            complaint=Complaint(reason="FailedCreatePodSandBox", note="no runtime for it"),
+        ),
+        Want(
+            rule="held_up",
+            phase=Phase.PENDING,
+            reason=Reason.CONTAINER_REFUSED,
+            uid="pod-1",
+            after=15.0,
+            true=("Stalled",),
+        ),
+    ),
+    "a pod is being set up, and is asked about only after 5 s": (
+        snapshot(
+            task(status=FIRST),
+            pod(phase="Pending", state=WAITS, conditions=held_up(2)),
+            complaint=Complaint(reason="FailedMount", note="of the pod before"),
+        ),
+        Want(rule="starting", phase=Phase.PENDING, reason=Reason.STARTING, uid="pod-1", after=3.0),
+    ),
+    "a pod is set up, and its image is being pulled": (
+        snapshot(
+            task(status=FIRST),
+            pod(
+                phase="Pending",
+                state=WAITS,
+                conditions=held_up(60) | {"PodReadyToStartContainers": ("True", "", ago(50))},
+            ),
+            complaint=Complaint(reason="FailedMount", note="over by now"),
+        ),
+        Want(rule="starting", phase=Phase.PENDING, reason=Reason.STARTING, uid="pod-1"),
     ),
     "no node fits": (
         snapshot(

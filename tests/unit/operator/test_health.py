@@ -35,8 +35,8 @@ def test_alive_while_the_resync_loop_turns(health: Health, clock: Clock) -> None
 
 
 def test_not_alive_with_a_silent_watch(health: Health) -> None:
-    health.watching = False
-    assert health.ill() == "a watch is silent"
+    health.silent = "pods"
+    assert health.ill() == "the watch of pods is silent"
 
 
 def test_not_ready_before_the_first_check(health: Health) -> None:

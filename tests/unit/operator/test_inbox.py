@@ -37,6 +37,7 @@ RAW_POD = {
         "name": "triage-1",
         "namespace": "agents",
         "uid": "pod-1",
+        "resourceVersion": "5",
         "labels": {contract.LABEL_TASK: "triage", contract.LABEL_ATTEMPT: "1"},
     }
 }
@@ -85,6 +86,20 @@ def test_progress_is_no_work_and_a_claim_is(inbox: Inbox, queue: Recorder) -> No
     assert queue.added == [KEY]
 
 
+def test_the_first_new_step_after_a_stall_is_work_and_no_later_one(inbox: Inbox, queue: Recorder) -> None:
+    def stalled(progress: str, version: int) -> dict[str, Any]:
+        raw = raw_task(version=version, attempt=2, retry={"stalls": 2, "progressDigest": "p"})
+        raw["status"]["checkpoint"]["progressDigest"] = progress
+        return raw
+
+    inbox.task(kind="ADDED", raw=stalled("p", 5))
+    queue.added.clear()
+    inbox.task(kind="MODIFIED", raw=stalled("q", 6))
+    assert queue.added == [KEY]
+    inbox.task(kind="MODIFIED", raw=stalled("r", 7))
+    assert queue.added == [KEY]
+
+
 def test_of_what_a_listing_finds_only_the_unfinished_is_work(inbox: Inbox, queue: Recorder) -> None:
     inbox.task(kind=None, raw=raw_task(phase="Completed"))
     assert queue.added == []
@@ -112,33 +127,53 @@ def test_a_standby_queues_nothing_and_remembers(inbox: Inbox, queue: Recorder, d
     assert departed.get("pod-1") is not None
 
 
-def test_a_watch_is_behind_when_it_has_not_shown_what_the_listing_before_saw(inbox: Inbox) -> None:
+def tasks_silent(inbox: Inbox, **listed: int) -> bool:
+    return inbox.silent(tasks=listed, pods={}) is not None
+
+
+def test_a_watch_is_silent_when_it_has_not_shown_what_the_listing_before_saw(inbox: Inbox) -> None:
     inbox.task(kind="ADDED", raw=raw_task(version=5))
-    assert not inbox.behind(listed={"uid": 9})
-    assert inbox.behind(listed={"uid": 9})
+    assert not tasks_silent(inbox, uid=9)
+    assert tasks_silent(inbox, uid=9)
     inbox.task(kind="MODIFIED", raw=raw_task(version=9))
-    assert not inbox.behind(listed={"uid": 9})
+    assert not tasks_silent(inbox, uid=9)
+
+
+def test_the_watch_of_pods_is_held_to_the_same(inbox: Inbox) -> None:
+    def raw(version: int) -> dict[str, Any]:
+        return {"metadata": {**RAW_POD["metadata"], "resourceVersion": str(version)}}
+
+    def silent(**pods: int) -> str | None:
+        return inbox.silent(tasks={}, pods=pods)
+
+    inbox.pod(kind="ADDED", raw=raw(5))
+    assert silent(**{"pod-1": 9}) is None
+    assert silent(**{"pod-1": 9}) == "pods"
+    inbox.pod(kind="MODIFIED", raw=raw(9))
+    assert silent(**{"pod-1": 9}) is None
+    inbox.pod(kind="DELETED", raw=raw(10))
+    assert silent() is None
 
 
 def test_a_task_that_came_while_the_tasks_were_listed_is_not_missed_later(inbox: Inbox) -> None:
     inbox.task(kind="ADDED", raw=raw_task(version=9))
-    assert not inbox.behind(listed={})
-    assert not inbox.behind(listed={"uid": 9})
-    assert not inbox.behind(listed={"uid": 9})
+    assert not tasks_silent(inbox)
+    assert not tasks_silent(inbox, uid=9)
+    assert not tasks_silent(inbox, uid=9)
 
 
 def test_a_task_whose_deletion_was_missed_is_forgotten(inbox: Inbox, queue: Recorder) -> None:
     inbox.task(kind="ADDED", raw=raw_task(version=9))
-    inbox.behind(listed={"uid": 9})
-    inbox.behind(listed={})
+    tasks_silent(inbox, uid=9)
+    tasks_silent(inbox)
     queue.added.clear()
     inbox.task(kind="ADDED", raw=raw_task(version=9))
     assert queue.added == [KEY]
 
 
 def test_a_task_that_is_gone_is_nothing_to_be_behind_of(inbox: Inbox) -> None:
-    assert not inbox.behind(listed={"uid": 9})
-    assert not inbox.behind(listed={})
+    assert not tasks_silent(inbox, uid=9)
+    assert not tasks_silent(inbox)
 
 
 def test_deleted_pods_are_forgotten_from_the_oldest_on(departed: Departed) -> None:

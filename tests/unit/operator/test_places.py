@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from agenttask import contract
+from agenttask import places as everybodys
 from agenttask_operator import places
 
 S3 = {
@@ -35,7 +36,7 @@ def checkpoint(**fields: Any) -> contract.Checkpoint:
 
 
 def resolve(own: contract.Checkpoint, recorded: contract.Location | None = None) -> contract.Location | None:
-    return places.resolve(own=own, default=checkpoint(s3={"bucket": "charts"}), recorded=recorded)
+    return everybodys.resolve(own=own, default=checkpoint(s3={"bucket": "charts"}), recorded=recorded)
 
 
 LOCATIONS: dict[str, tuple[dict[str, Any], contract.Location]] = {
@@ -79,7 +80,7 @@ def test_a_place_is_taken_whole(own: dict[str, Any], want: contract.Location) ->
 
 
 def test_there_may_be_no_place() -> None:
-    assert places.resolve(own=checkpoint(), default=None, recorded=None) is None
+    assert everybodys.resolve(own=checkpoint(), default=None, recorded=None) is None
 
 
 def test_a_recorded_place_stays_and_what_opens_it_follows_the_task() -> None:

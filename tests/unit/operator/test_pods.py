@@ -243,6 +243,35 @@ def test_a_task_that_names_its_model_or_store_inherits_none_of_the_chart() -> No
     assert not env(manifest).keys() & {"AGENTTASK_MODEL_API_KEY", "AWS_ACCESS_KEY_ID"}
 
 
+def header(name: str, *, key: str = "token") -> dict[str, Any]:
+    return {"name": "Authorization", "secretKeyRef": {"name": name, "key": key}, "prefix": "Bearer "}
+
+
+def test_secrets_of_headers_come_by_reference_once_each() -> None:
+    http = {"url": "https://tools.example.com", "headers": [header("crm.prod")]}
+    tools = [
+        {"name": "look", "http": http},
+        {
+            "name": "pay",
+            "recovery": "Reconcile",
+            "http": http,
+            "probe": {"http": {**http, "headers": [header("bank")]}},
+        },
+    ]
+    made = env(rendered(task(spec={"agent": {"tools": tools}})))
+    found = {name: one["valueFrom"] for name, one in made.items() if name.startswith("AGENTTASK_SECRET_")}
+    assert found == {
+        "AGENTTASK_SECRET_CRM_PROD_TOKEN": secret("crm.prod", "token"),
+        "AGENTTASK_SECRET_BANK_TOKEN": secret("bank", "token"),
+    }
+
+
+def test_secrets_that_would_share_a_variable_are_refused() -> None:
+    http = {"url": "https://tools.example.com", "headers": [header("crm.prod"), header("crm-prod")]}
+    with pytest.raises(pods.SpecInvalidError, match="too much alike"):
+        pods.plan(task=task(spec={"agent": {"tools": [{"name": "look", "http": http}]}}), settings=SETTINGS)
+
+
 def test_a_recorded_place_stays_and_its_own_secret_may_be_replaced() -> None:
     recorded = status(entry(1))
     assert pods.plan(task=task(status=recorded), settings=BARE_STORE).location == LOCATION

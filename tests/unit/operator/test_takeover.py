@@ -41,7 +41,7 @@ class Turns(Health):
         self.found: asyncio.Queue[bool] = asyncio.Queue()
 
     def turned(self) -> None:
-        self.found.put_nowait(self.watching)
+        self.found.put_nowait(self.silent is None)
 
 
 async def test_a_silent_watch_is_found_a_full_pause_after_taking_over_and_not_before(

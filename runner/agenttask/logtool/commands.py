@@ -1,0 +1,354 @@
+"""The commands: each takes a desk and returns its exit code, 0 or 1; what else can go wrong is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from agenttask.agent.state import State
+from agenttask.clock import Clock
+from agenttask.errors import CheckpointCorrupt, FormatTooNew, NotFound
+from agenttask.journal import restore as state_of
+from agenttask.log import (
+    Bad,
+    Keys,
+    Kind,
+    Patience,
+    Record,
+    Restored,
+    Survey,
+    each_record,
+    prunable,
+    read,
+    survey,
+)
+from agenttask.log.fetch import in_order
+from agenttask.logtool import view
+from agenttask.logtool.place import Place
+from agenttask.logtool.runs import glance, logs_below
+from agenttask.logtool.screen import Screen, age, size, story, table
+from agenttask.logtool.story import tell
+from agenttask.store import Store
+
+KEEP_LAST: Final = 3
+"""Snapshots that `prune` keeps if neither the task nor the person says how many."""
+NAMED: Final = 10
+"""Runs that an error names."""
+
+
+class UsageError(Exception):
+    """The command line does not say what is to be done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What a command works with."""
+
+    place: Place
+    store: Store
+    """The place's."""
+    patient: Store
+    """The same, for calls of one's own: the log has patience itself."""
+    screen: Screen
+    clock: Clock
+    patience: Patience
+    output: str
+    at: int | None = None
+    full: bool = False
+    keep_last: int | None = None
+    yes: bool = False
+
+    async def log(self) -> str:
+        """The prefix of the one log that is meant. `NotFound`, or `UsageError` if there are several."""
+        logs = await self.logs()
+        if len(logs) == 1 or self.place.path in logs:
+            return self.place.path if self.place.path in logs else logs[0]
+        if not logs:
+            raise NotFound(f"there is no log at or below {self.place.address(self.place.path)}")
+        named = "".join(f"\n  {self.place.address(each)}" for each in logs[:NAMED])
+        more = f"\n  and {len(logs) - NAMED} more: agenttask log ls" if len(logs) > NAMED else ""
+        raise UsageError(f"there are {len(logs)} logs; name one:{named}{more}")
+
+    async def logs(self) -> list[str]:
+        """All logs of the place."""
+        return await logs_below(self.place.path, store=self.patient)
+
+    async def read(self, log: str) -> tuple[Restored, State]:
+        """The state that is asked for. Raises what reading a log raises."""
+        found = await read(store=self.store, prefix=log, clock=self.clock, patience=self.patience, at=self.at)
+        state = state_of(base=found.base, records=found.records)
+        return found, state
+
+    async def survey(self, log: str) -> Survey:
+        """Everything there is."""
+        return await survey(
+            store=self.store, prefix=log, clock=self.clock, patience=self.patience, progress=self.screen.count
+        )
+
+    def lost(self, found: Restored) -> int:
+        """Say what a state is without; the exit code."""
+        for sentence in found.damage:
+            self.screen.warn(f"damaged, with nothing lost: {sentence}")
+        if found.lost is None:
+            return 0
+        self.screen.warn(f"records {found.lost.first} to {found.lost.last} are not in it: {found.lost.why}")
+        return 1
+
+
+async def ls(desk: Desk) -> int:
+    """The records of the log that was named, or the runs below a place."""
+    logs = await desk.logs()
+    if desk.place.path in logs:
+        return await _ls_records(desk, desk.place.path)
+    return await _ls_runs(desk, logs)
+
+
+async def _ls_runs(desk: Desk, logs: Sequence[str]) -> int:
+    runs = []
+    async with aclosing(in_order(partial(glance, each, store=desk.patient) for each in logs)) as glances:
+        async for run in glances:
+            runs.append(run)
+            desk.screen.count(len(runs), len(logs))
+    desk.screen.clear()
+    if desk.output == "json":
+        newest = [
+            view.bad(run.newest) if isinstance(run.newest, Bad) else view.checkpoint(run.newest, task=_task(run.path))
+            for run in runs
+        ]
+        desk.screen.json(
+            {
+                "runs": [
+                    {"log": run.path, "address": desk.place.address(run.path), "records": run.records}
+                    | {"sizeBytes": run.size, "newest": last}
+                    for run, last in zip(runs, newest, strict=True)
+                ]
+            }
+        )
+        return 0
+    titles = ["RUN", "RECORDS", "ATTEMPT", "STEP", "STATE", "SIZE", "AGE", "ADDRESS"]
+    rows = []
+    for run in runs:
+        name = run.path.removeprefix(f"{desk.place.path}/")
+        facts: list[object] = ["?", "?", "damaged", size(run.size), "?"]
+        if isinstance(run.newest, Record):
+            last = run.newest
+            over = "over" if last.kind is Kind.FINAL else "open"
+            facts = [last.attempt, _step(last), over, size(run.size), age(last.time, now=desk.clock.now())]
+        rows.append([name, run.records, *facts, desk.place.address(run.path)])
+    desk.screen.say(_columns(titles, rows, wide=desk.output == "wide", narrow=7))
+    return 0
+
+
+async def _ls_records(desk: Desk, log: str) -> int:
+    shown: list[dict[str, Any]] = []
+    rows: list[list[object]] = []
+    task, now = _task(log), desk.clock.now()
+    async with aclosing(_each_record(desk, log)) as records:
+        async for each in records:
+            if isinstance(each, Bad):
+                shown.append(view.bad(each))
+                rows.append([each.seq, "?", "?", "damaged", "?", "?", "", "", "", "", "", each.why])
+                continue
+            task = each.task or task
+            shown.append(view.checkpoint(each, task=task))
+            ref = each.ref
+            seen = [size(ref.size_bytes), age(ref.time, now=now)]
+            meta = [ref.id, ref.time, ref.parent_id or "", ref.retry, ref.digest, _note(each)]
+            rows.append([ref.seq, ref.attempt, _step(each), ref.kind, *seen, *meta])
+    desk.screen.clear()
+    if desk.output == "json":
+        desk.screen.json({"log": log, "address": desk.place.address(log), "task": task, "records": shown})
+    else:
+        titles = ["SEQ", "ATTEMPT", "STEP", "KIND", "SIZE", "AGE", "ID", "TIME", "PARENT", "RETRY", "DIGEST", "NOTE"]
+        desk.screen.say(_columns(titles, rows, wide=desk.output == "wide", narrow=6))
+    return 1 if any("problem" in each for each in shown) else 0
+
+
+async def show(desk: Desk) -> int:
+    """The conversation, with what happened in between."""
+    log = await desk.log()
+    claims = []
+    async with aclosing(_each_record(desk, log)) as records:
+        async for each in records:
+            if isinstance(each, Record) and each.kind is Kind.CLAIM and each.seq <= (desk.at or each.seq):
+                claims.append(each)
+    found, _ = await desk.read(log)
+    desk.screen.clear()
+    before, after = state_of(base=found.base, records=()), found.base.ref.seq if found.base else 0
+    entries = tell(state=before, after=after, records=found.records, claims=claims)
+    if desk.output == "json":
+        desk.screen.json({"log": log, "entries": [view.plain(entry) for entry in entries]})
+    else:
+        for entry in entries:
+            desk.screen.say(story(entry, full=desk.full))
+    return desk.lost(found)
+
+
+async def verify(desk: Desk) -> int:
+    """Everything that is wrong, or that nothing is."""
+    log = await desk.log()
+    found = await desk.survey(log)
+    desk.screen.clear()
+    problems = [*found.problems, *_contradictions(found, desk.place)]
+    restored = found.restored
+    if restored is not None:
+        try:
+            state_of(base=restored.base, records=restored.records)
+        except FormatTooNew as error:
+            problems.append(str(error))
+    tip = restored.tip if restored is not None else None
+    stored = sum((await _sizes(desk, found.keys)).values())
+    if desk.output == "json":
+        desk.screen.json(
+            {
+                "log": log,
+                "problems": problems,
+                "records": len(found.records),
+                "snapshots": len(found.snapshots),
+                "blobs": len(found.blobs),
+                "unnamed": list(found.unnamed),
+                "sizeBytes": stored,
+                "restorable": view.checkpoint(tip, task=_task(log)) if tip else None,
+            }
+        )
+    else:
+        for problem in problems:
+            desk.screen.say(problem)
+        newest = f"the newest state is that after record {tip.seq}, step {_step(tip)}" if tip else "no state is left"
+        unnamed = f" ({len(found.unnamed)} of no use)" if found.unnamed else ""
+        desk.screen.say(
+            f"{len(found.records)} records, {len(found.snapshots)} snapshots, {len(found.blobs)} blobs{unnamed}, "
+            f"{size(stored)}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}; {newest}"
+        )
+    return 1 if problems else 0
+
+
+async def restore(desk: Desk) -> int:
+    """A state as JSON."""
+    log = await desk.log()
+    found, state = await desk.read(log)
+    tip = found.tip
+    desk.screen.json({"checkpoint": view.checkpoint(tip, task=_task(log)) if tip else None, "state": view.state(state)})
+    return desk.lost(found)
+
+
+async def result(desk: Desk) -> int:
+    """The whole answer."""
+    log = await desk.log()
+    found, state = await desk.read(log)
+    if found.final is None or state.ended is None:
+        code = desk.lost(found)
+        desk.screen.warn(f"the run is not over: it is at step {_step(found.tip) if found.tip else 0}")
+        return code or 1
+    ended = state.ended
+    if desk.output == "json":
+        facts = {"outcome": ended.outcome, "reason": ended.reason, "message": ended.message, "answer": ended.answer}
+        desk.screen.json({"log": log, **facts, "key": found.final.key})
+    else:
+        if ended.answer:
+            desk.screen.say(ended.answer.rstrip("\n"))
+        if ended.outcome != "Completed":
+            desk.screen.warn(f"{ended.outcome}, {ended.reason}: {ended.message}")
+    return desk.lost(found) or (0 if ended.outcome == "Completed" else 1)
+
+
+async def prune(desk: Desk) -> int:
+    """What nobody needs any more: named, or deleted."""
+    log = await desk.log()
+    found = await desk.survey(log)
+    desk.screen.clear()
+    if found.problems:
+        for problem in found.problems:
+            desk.screen.warn(problem)
+        raise CheckpointCorrupt("nothing of a damaged log is pruned", key=log)
+    known = desk.place.task
+    keep_last = desk.keep_last or (known.keep_last if known else KEEP_LAST)
+    keys = prunable(found, keep_last=keep_last)
+    sizes = await _sizes(desk, found.keys)
+    total = sum(sizes.get(key, 0) for key in keys)
+    if desk.yes:
+        async with aclosing(in_order(partial(desk.patient.delete, key) for key in keys)) as deleted:
+            done = 0
+            async for _ in deleted:
+                done += 1
+                desk.screen.count(done, len(keys))
+        desk.screen.clear()
+    over = found.restored is not None and found.restored.final is not None
+    if desk.output == "json":
+        objects = [{"key": key, "sizeBytes": sizes.get(key, 0)} for key in keys]
+        desk.screen.json({"log": log, "deleted": desk.yes, "over": over, "objects": objects, "sizeBytes": total})
+        return 0
+    if not desk.yes:
+        for key in keys:
+            desk.screen.say(f"{key}   {size(sizes.get(key, 0))}")
+    what = "deleted" if desk.yes else "to delete, with --yes"
+    kept = "" if over else "; blobs and what is newest stay, since the run is not over"
+    desk.screen.say(f"{len(keys)} objects, {size(total)}, {what}{kept}")
+    return 0
+
+
+COMMANDS: Final[dict[str, Callable[[Desk], Any]]] = {
+    "ls": ls,
+    "show": show,
+    "verify": verify,
+    "restore": restore,
+    "result": result,
+    "prune": prune,
+}
+
+
+def _each_record(desk: Desk, log: str) -> Any:
+    return each_record(
+        store=desk.store, prefix=log, clock=desk.clock, patience=desk.patience, progress=desk.screen.count
+    )
+
+
+def _contradictions(found: Survey, place: Place) -> list[str]:
+    """Where the task's status knows better than the log, whose own end nothing else vouches for."""
+    if place.task is None or (said := place.task.checkpoint) is None:
+        return []
+    head = max((each.seq for each in found.records if isinstance(each, Record)), default=0)
+    if head < said.seq:
+        return [f"record {said.key} is missing: the task's status names it, and the log ends with record {head}"]
+    for each in found.records:
+        if isinstance(each, Record) and each.seq == said.seq and each.digest != said.digest:
+            return [f"record {each.key} is another one than the task's status names"]
+    return []
+
+
+async def _sizes(desk: Desk, keys: Keys) -> dict[str, int]:
+    entries = [
+        entry
+        for folder in (keys.records, keys.snapshots, keys.blobs)
+        for entry in await desk.patient.list(folder, after=None)
+    ]
+    return {entry.key: entry.size for entry in entries}
+
+
+def _columns(titles: list[str], rows: list[list[object]], *, wide: bool, narrow: int) -> str:
+    width = len(titles) if wide else narrow
+    return table(titles[:width], [row[:width] for row in rows])
+
+
+def _task(log: str) -> str:
+    """Whose log it is, by where it lies: …/<namespace>/<task>/<uid>."""
+    return "/".join(log.split("/")[-3:-1])
+
+
+def _step(record: Record) -> str:
+    return f"{record.step}/{record.max_steps}"
+
+
+def _note(record: Record) -> str:
+    notes = [f"pod {record.holder.pod_uid}"] if record.kind is Kind.CLAIM else []
+    if (left := record.abandoned) is not None:
+        notes.append(f"leaves {left.first} to {left.last}: {left.why}")
+    notes += [f"damage: {sentence}" for sentence in record.damage]
+    if (origin := record.origin) is not None:
+        notes.append(f"fork of {origin.log} after {origin.seq}")
+    if record.snapshot is not None and record.snapshot.seq:
+        notes.append(f"names the snapshot after {record.snapshot.seq}")
+    return "; ".join(notes)
