@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Collection
 from typing import Any, Protocol, assert_never
 
-from agenttask.agent.budget import exhausted
+from agenttask.agent.budget import exhausted, reply_limit
 from agenttask.agent.events import Ended, Event, Intended, Replied, ToolReturned, Withdrawn
 from agenttask.agent.settle import Settler
 from agenttask.agent.state import Call, State
@@ -46,8 +46,10 @@ class Steps(Protocol):
 class Model(Protocol):
     """Someone who answers a conversation."""
 
-    async def call(self, *, messages: list[dict[str, Any]], tools: tuple[dict[str, Any], ...]) -> Answered:
-        """One reply; `ModelError` if there is none to be had."""
+    async def call(
+        self, *, messages: list[dict[str, Any]], tools: tuple[dict[str, Any], ...], max_tokens: int | None = None
+    ) -> Answered:
+        """One reply, of at most `max_tokens`; `ModelError` if there is none to be had."""
         ...
 
 
@@ -123,10 +125,10 @@ class Loop:
 
     async def _call_model(self) -> Replied | Ended:
         state = self._steps.state
+        limit = reply_limit(state=state, budget=self._budget)
+        call = self._model.call(messages=state.messages, tools=state.tools, max_tokens=limit)
         try:
-            answered = await self._stop.bound(
-                self._model.call(messages=state.messages, tools=state.tools), calling=True
-            )
+            answered = await self._stop.bound(call, calling=True)
         except ModelError as error:
             if error.reason is RunnerReason.MODEL_REFUSED:
                 return failed(error.reason, str(error))

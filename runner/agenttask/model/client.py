@@ -80,9 +80,15 @@ class ModelClient:
         """Drops the connections."""
         await self._http.aclose()
 
-    async def call(self, *, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Answered:
-        """One reply. Raises `ModelError` once trying again cannot help, or has not."""
-        body = encode_request(model=self._model, messages=messages, tools=tools)
+    async def call(
+        self,
+        *,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]],
+        max_tokens: int | None = None,
+    ) -> Answered:
+        """One reply, of at most `max_tokens`. Raises `ModelError` once trying again cannot help, or has not."""
+        body = encode_request(model=self._model, messages=messages, tools=tools, max_tokens=max_tokens)
         failed: list[str] = []
         while True:
             begun = self._clock.monotonic()

@@ -65,12 +65,24 @@ def tool_schema(tool: Tool) -> dict[str, Any]:
     }
 
 
-def encode_request(*, model: str, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> bytes:
-    """The request's body. Keys are sorted, since what comes back from a store may have lost its order."""
+def encode_request(
+    *,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]],
+    max_tokens: int | None = None,
+) -> bytes:
+    """The request's body. Keys are sorted, since what comes back from a store may have lost its order.
+
+    What may differ from call to call stands behind the conversation.
+    """
     body: dict[str, Any] = {"model": model, "messages": messages}
     if tools:
         body["tools"] = tools
-    return msgspec.json.encode(body, order="sorted")
+    encoded = msgspec.json.encode(body, order="sorted")
+    if max_tokens is None:
+        return encoded
+    return encoded[:-1] + b"," + msgspec.json.encode({"max_tokens": max_tokens})[1:]
 
 
 def decode_reply(body: bytes, *, request_bytes: int, model: str) -> Reply:
