@@ -27,6 +27,7 @@ GRACE_SECONDS: Final = 30
 NODE_TOLERATION_SECONDS: Final = 30
 _NODE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _TOKEN_SECONDS: Final = 3600
+_CODE: Final = "agenttask-code"
 _PASSED_THROUGH: Final = (
     "nodeSelector",
     "affinity",
@@ -71,6 +72,7 @@ def plan(*, task: Task, settings: Settings) -> Plan:
         prompt=spec.prompt,
         resume_from=spec.resume_from,
         agent=agent,
+        code=spec.code,
         checkpoint=spec.checkpoint,
         budget=spec.budget,
     )
@@ -178,7 +180,7 @@ def _pod_spec(*, user: Mapping[str, Any], plan: Plan, settings: Settings) -> dic
         },
         "tolerations": _tolerations(user),
         "containers": [_container(user=user, plan=plan, settings=settings)],
-        "volumes": [*_volumes(user), *places.volumes(plan.location)],
+        "volumes": [*_volumes(user), *_code_volumes(plan), *places.volumes(plan.location)],
         **({"imagePullSecrets": pull_secrets} if pull_secrets else {}),
         **{key: user[key] for key in _PASSED_THROUGH if key in user},
     }
@@ -200,7 +202,7 @@ def _container(*, user: Mapping[str, Any], plan: Plan, settings: Settings) -> di
         },
         "terminationMessagePath": contract.TERMINATION_PATH,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*_mounts(user), *places.mounts(plan.location)],
+        "volumeMounts": [*_mounts(user), *_code_mounts(plan), *places.mounts(plan.location)],
     }
     return container | {key: user[key] for key in ("envFrom", "resources") if key in user}
 
@@ -265,6 +267,16 @@ def _mounts(user: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not _mounts_tmp(user):
         ours.append({"name": "agenttask-tmp", "mountPath": "/tmp"})  # noqa: S108 - inside the container
     return [*user.get("volumeMounts", []), *ours]
+
+
+def _code_volumes(plan: Plan) -> list[dict[str, Any]]:
+    """The task's modules; a pod waits for its ConfigMap."""
+    code = plan.spec.code
+    return [] if code is None else [{"name": _CODE, "configMap": {"name": code.config_map_ref.name}}]
+
+
+def _code_mounts(plan: Plan) -> list[dict[str, Any]]:
+    return [{"name": _CODE, "mountPath": contract.CODE_DIR, "readOnly": True}] if plan.spec.code is not None else []
 
 
 def _mounts_tmp(user: Mapping[str, Any]) -> bool:

@@ -143,7 +143,7 @@ REASONS: Final[dict[str, str]] = {
     Reason.UNSCHEDULABLE: "No node fits the pod now; the message is the scheduler's.",
     Reason.SCHEDULING_GATED: "Something holds the pod back with a scheduling gate.",
     RunnerReason.COMPLETED: "The model gave its final answer.",
-    RunnerReason.BUDGET_EXHAUSTED: "`spec.budget.steps` were used before a final answer. Final.",
+    RunnerReason.BUDGET_EXHAUSTED: "What `spec.budget` allows was used before a final answer. Final.",
     RunnerReason.MODEL_REFUSED: "The endpoint calls the request itself bad. Final.",
     RunnerReason.MODEL_DENIED: "The endpoint refused the key, or its right to this model. Fix the Secret.",
     RunnerReason.MODEL_NOT_FOUND: "The endpoint does not know the model, or nothing is served under the base URL.",

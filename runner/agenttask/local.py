@@ -7,12 +7,14 @@ each fresh one after it gets the next number.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -84,10 +86,32 @@ def run_file(*, path: Path, store: str, fresh: bool, open_store: OpenStore = ope
 
 async def _run(run: LocalRun, *, store: Store) -> Ending:
     clock = SystemClock()
-    lines = PlainLines(out=sys.stderr)
-    around = surroundings(store=store, pod_uid=f"{UID}-{uuid.uuid4()}", clock=clock, lines=lines, status=NoStatus())
-    assignment = await assign(run=run, store=store, clock=clock, environment=os.environ)
-    return await run_attempt(assignment=assignment, around=around)
+    with code_of(run.manifest) as code:
+        around = surroundings(
+            store=store,
+            pod_uid=f"{UID}-{uuid.uuid4()}",
+            clock=clock,
+            lines=PlainLines(out=sys.stderr),
+            status=NoStatus(),
+            code=code,
+        )
+        assignment = await assign(run=run, store=store, clock=clock, environment=os.environ)
+        return await run_attempt(assignment=assignment, around=around)
+
+
+@contextlib.contextmanager
+def code_of(manifest: Manifest) -> Iterator[str | None]:
+    """A folder with the task's modules, as its pod would have it; None if it has none."""
+    if manifest.spec.code is None:
+        yield None
+        return
+    name = manifest.spec.code.config_map_ref.name
+    if name not in manifest.config_maps:
+        raise SpecInvalid(f"spec.code.configMapRef: there is no ConfigMap {name} beside the task in its file")
+    with TemporaryDirectory(prefix="agenttask-code-") as folder:
+        for file, text in manifest.config_maps[name].items():
+            (Path(folder) / file).write_text(text)
+        yield folder
 
 
 def with_model(spec: TaskSpec, *, environment: Mapping[str, str]) -> TaskSpec:

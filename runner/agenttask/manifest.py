@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +22,7 @@ LONGEST_QUOTE: Final = 300
 
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_FILE: Final = re.compile(r"(?!\.\.?$)[-._a-zA-Z0-9]{1,253}")
 _LONGEST: Final = {"name": 52, "namespace": 63}
 
 
@@ -32,6 +33,8 @@ class Manifest:
     namespace: str | None
     name: str
     spec: TaskSpec
+    config_maps: Mapping[str, Mapping[str, str]]
+    """The ConfigMaps that stand beside it in the file, by name."""
 
 
 def load(path: Path) -> Manifest:
@@ -43,10 +46,10 @@ def load(path: Path) -> Manifest:
     tasks = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
     if len(tasks) != 1:
         raise SpecInvalid(f"{path}: holds {len(tasks)} objects of kind {KIND}; one is needed")
-    return parse(tasks[0], source=str(path))
+    return parse(tasks[0], source=str(path), others=documents)
 
 
-def parse(task: dict[str, Any], *, source: str) -> Manifest:
+def parse(task: dict[str, Any], *, source: str, others: Sequence[Any] = ()) -> Manifest:
     """The task a decoded manifest describes. Raises `SpecInvalid`, naming all that is wrong."""
     if task.get("apiVersion") != f"{GROUP}/{VERSION}":
         raise SpecInvalid(f"{source}: apiVersion is {task.get('apiVersion')}; this version knows {GROUP}/{VERSION}")
@@ -65,7 +68,29 @@ def parse(task: dict[str, Any], *, source: str) -> Manifest:
         raise SpecInvalid(f"{source}: spec: {error}") from error
     if spec.prompt is None and spec.resume_from is None:
         raise SpecInvalid(f"{source}: spec.prompt is needed, unless spec.resumeFrom is set")
-    return Manifest(namespace=metadata.get("namespace"), name=metadata["name"], spec=spec)
+    return Manifest(
+        namespace=metadata.get("namespace"), name=metadata["name"], spec=spec, config_maps=_config_maps(others, source)
+    )
+
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _ConfigMap(msgspec.Struct, rename="camel"):
+    metadata: _Named
+    data: dict[str, str] = {}
+
+
+def _config_maps(documents: Sequence[Any], source: str) -> dict[str, dict[str, str]]:
+    found = [each for each in documents if isinstance(each, dict) and each.get("kind") == "ConfigMap"]
+    try:
+        read = msgspec.convert(found, list[_ConfigMap])
+    except msgspec.ValidationError as error:
+        raise SpecInvalid(f"{source}: a ConfigMap: {error}") from error
+    for name in (name for each in read for name in each.data if not _FILE.fullmatch(name)):
+        raise SpecInvalid(f"{source}: a ConfigMap cannot have a key {name}")
+    return {each.metadata.name: each.data for each in read}
 
 
 def _wrong(spec: dict[str, Any]) -> Iterator[str]:

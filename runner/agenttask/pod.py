@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttask.contract import ENV_POD_UID, Assignment
+from agenttask.contract import CODE_DIR, ENV_POD_UID, Assignment
 from agenttask.endings import Ending, encode_termination, of_error
 from agenttask.errors import SpecInvalid
 from agenttask.store import Store, open_store
@@ -69,6 +69,7 @@ async def _run(assignment: Assignment, *, store: Store, token_dir: Path, early: 
         clock=clock,
         lines=JsonLines(out=sys.stdout, clock=clock, attempt=assignment.attempt),
         status=_status(assignment, token_dir=token_dir),
+        code=CODE_DIR if assignment.spec.code is not None else None,
     )
     if early:
         around.stop.request()

@@ -21,7 +21,9 @@ from agenttask.store import Store
 DEFAULT_GRACE_SECONDS: Final = 30.0
 
 
-def surroundings(*, store: Store, pod_uid: str, clock: SystemClock, lines: Lines, status: StatusApi) -> Surroundings:
+def surroundings(
+    *, store: Store, pod_uid: str, clock: SystemClock, lines: Lines, status: StatusApi, code: str | None
+) -> Surroundings:
     """Everything an attempt needs beside its assignment. Must be called inside the event loop, which it makes listen.
 
     SIGTERM and SIGINT stop the attempt; a second one ends its grace.
@@ -38,6 +40,7 @@ def surroundings(*, store: Store, pod_uid: str, clock: SystemClock, lines: Lines
         lines=lines,
         status=status,
         environment=os.environ,
+        code=code,
     )
 
 

@@ -73,7 +73,11 @@ def render(
         usage=_usage(state),
         result=None
         if state.ended is None
-        else ResultStatus(answer=cut_text(state.ended.answer, limit=ANSWER_BYTES), key=head.key),
+        else ResultStatus(
+            answer=cut_text(state.ended.answer or state.last_words, limit=ANSWER_BYTES),
+            key=head.key,
+            partial=not state.ended.answer or None,
+        ),
     )
 
 

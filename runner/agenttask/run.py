@@ -58,6 +58,8 @@ class Surroundings:
     status: StatusApi
     environment: Mapping[str, str]
     """The runner's own, with the models' keys; command tools see an allow-list of it."""
+    code: str | None = None
+    """Folder with the modules of `spec.code`."""
     transport: httpx.AsyncBaseTransport | None = None
     """What model and HTTP tools are reached through; None: the network."""
 
@@ -209,7 +211,9 @@ class _Attempt:
         http = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=TOOL_CONNECT_SECONDS), transport=around.transport)
         task = self._assignment
         caller = Caller(namespace=task.namespace, name=task.name, uid=task.uid, attempt=task.attempt)
-        toolbox = Toolbox(tools=self._spec.agent.tools, caller=caller, http=http, inherited=around.environment)
+        toolbox = Toolbox(
+            tools=self._spec.agent.tools, caller=caller, http=http, inherited=around.environment, code=around.code
+        )
         settler = Settler(
             ledger=journal,
             prober=toolbox,
@@ -218,6 +222,7 @@ class _Attempt:
             unreported=task.unreported,
         )
         try:
+            await around.stop.bound(toolbox.require_entry_points(), calling=False)
             yield Loop(
                 steps=journal,
                 model=client,

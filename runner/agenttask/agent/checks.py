@@ -35,8 +35,8 @@ def _check_tool(tool: Tool) -> None:
 
 
 def _check_means(means: Tool | Probe, *, tool: Tool, of: str) -> None:
-    if (means.http is None) == (not means.command):
-        raise SpecInvalid(f"{of}: exactly one of http and command is needed")
+    if sum(map(bool, (means.http, means.command, means.python))) != 1:
+        raise SpecInvalid(f"{of}: exactly one of http, command and python is needed")
     if any("\0" in word for word in means.command or ()):
         raise SpecInvalid(f"{of}: a command cannot have NUL characters in it")
     if means.http is not None:

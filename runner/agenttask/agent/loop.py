@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Collection
 from typing import Protocol, assert_never
 
-from agenttask.agent.budget import exhausted
+from agenttask.agent.budget import exhausted, reply_limit
 from agenttask.agent.events import Ended, Event, Intended, ModelSwitched, Replied, ToolReturned, Withdrawn
 from agenttask.agent.settle import Settler
 from agenttask.agent.state import Call, State
@@ -124,8 +124,10 @@ class Loop:
             await self._steps.commit(ended)
 
     async def _call_model(self) -> Replied | ModelSwitched | Ended:
+        state = self._steps.state
+        ask = _ask(state, max_tokens=reply_limit(state=state, budget=self._budget))
         try:
-            outcome = await self._stop.bound(self._model.call(_ask(self._steps.state)), calling=True)
+            outcome = await self._stop.bound(self._model.call(ask), calling=True)
         except ModelError as error:
             if error.reason in ENDS:
                 return failed(error.reason, str(error))
@@ -193,7 +195,7 @@ class Loop:
             raise
 
 
-def _ask(state: State) -> Ask:
+def _ask(state: State, *, max_tokens: int | None) -> Ask:
     return Ask(
         messages=state.messages,
         tools=state.tools,
@@ -202,4 +204,5 @@ def _ask(state: State) -> Ask:
         replies=state.replies,
         author=state.author,
         latencies_ms=state.latencies,
+        max_tokens=max_tokens,
     )

@@ -35,7 +35,7 @@ from agenttask.agent.events import (
     ToolReturned,
     Withdrawn,
 )
-from agenttask.agent.state import AUTHOR, KEPT_ATTEMPTS, AttemptTally, Call, State
+from agenttask.agent.state import AUTHOR, KEPT_ATTEMPTS, PLACEHOLDER, AttemptTally, Call, State, text_of
 
 CUT_REASONS = {
     "length": "Your last reply was cut off at the length limit; none of its tool calls was run. Reply again, shorter.",
@@ -43,8 +43,6 @@ CUT_REASONS = {
 }
 """Finish reasons of replies that are not whole, and what the model is told."""
 EMPTY_REPLY = "Your last reply was empty. Call a tool, or give your answer."
-PLACEHOLDER = "(no text)"
-"""Content of an assistant message that has neither text nor calls: endpoints refuse an empty one."""
 BYTES_PER_TOKEN = 4
 """For estimates."""
 MAX_DEPTH = 100
@@ -87,7 +85,9 @@ def _apply(state: State, event: Event, seq: int) -> State:
 
 
 def _configured(state: State, event: Started | Reconfigured) -> State:
-    shaped = msgspec.structs.replace(state, system_prompt=event.system_prompt, tools=event.tools)
+    shaped = msgspec.structs.replace(
+        state, system_prompt=event.system_prompt, tools=event.tools, measured_messages=0, measured_tokens=0
+    )
     if isinstance(event, Reconfigured):
         return shaped
     asked = {"role": "user", "content": event.prompt}
@@ -112,7 +112,12 @@ def _claimed(state: State, event: Claimed) -> State:
 
 
 def _replied(state: State, event: Replied, seq: int) -> State:
-    counted = msgspec.structs.replace(accounts.replied(state, event), last_finish=event.finish_reason)
+    counted = msgspec.structs.replace(
+        accounts.replied(state, event),
+        last_finish=event.finish_reason,
+        measured_messages=len(state.conversation) + 1,
+        measured_tokens=event.tokens.prompt + event.tokens.completion,
+    )
     message = {key: value for key, value in event.message.items() if value is not None or key == "content"}
     message["role"] = "assistant"
     if event.asked != counted.author:
@@ -209,12 +214,3 @@ def is_deeper(value: object, *, than: int) -> bool:
             return False
         level = [child for one in nested for child in (one.values() if isinstance(one, dict) else one)]
     return True
-
-
-def text_of(content: object) -> str:
-    """The text of a message's content, which may be a string or a list of parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
-    return ""

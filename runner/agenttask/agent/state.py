@@ -9,6 +9,8 @@ import msgspec
 
 from agenttask.agent.events import Charge, Ended
 
+PLACEHOLDER = "(no text)"
+"""Content of an assistant message that has neither text nor calls: endpoints refuse an empty one."""
 KEPT_DOUBTS = 50
 KEPT_ATTEMPTS = 10
 """How many attempts the state counts one by one; older ones live on in the totals."""
@@ -109,6 +111,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     latencies: dict[str, tuple[int, ...]] = {}
     """The newest `KEPT_LATENCIES` of each model: milliseconds to the first token, or to the deadline it ran into."""
 
+    measured_messages: int = 0
+    measured_tokens: int = 0
+    """Size of the requests' unchanging part and the conversation's first `measured_messages`, by an endpoint's count."""
     attempts: tuple[AttemptTally, ...] = ()
     """The newest `KEPT_ATTEMPTS`, oldest first."""
     inherited: Charge | None = None
@@ -129,6 +134,17 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(call for call in self.open_calls if call.doubtful)
 
     @property
+    def tokens(self) -> int:
+        """All that were sent and received, those of lost calls included."""
+        return self.prompt_tokens + self.completion_tokens + self.lost_prompt_tokens + self.lost_completion_tokens
+
+    @property
+    def last_words(self) -> str:
+        """The newest text of the model: all there is of a run that ends without an answer."""
+        texts = (text_of(each.get("content")) for each in reversed(self.conversation) if each["role"] == "assistant")
+        return next((text for text in texts if text and text != PLACEHOLDER), "")
+
+    @property
     def awaits_model(self) -> bool:
         """Whether the next thing this run needs is a model call."""
         return self.started and not self.calls and self.answer is None and self.ended is None
@@ -146,3 +162,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         if self.system_prompt:
             head.append({"role": "system", "content": self.system_prompt})
         return [*head, *self.conversation]
+
+
+def text_of(content: object) -> str:
+    """The text of a message's content, which may be a string or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
+    return ""

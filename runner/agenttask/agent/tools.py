@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -16,8 +18,12 @@ from agenttask.agent.http_tool import HttpCaller
 from agenttask.agent.result import Caller, ToolResult, cut, error
 from agenttask.agent.state import Call
 from agenttask.agent.template import TemplateError
-from agenttask.contract import Probe, Tool
+from agenttask.contract import RESULT_BYTES, Probe, Tool
+from agenttask.errors import SpecInvalid
+from agenttask.toolhost import RAISED
 
+TOOLHOST: Final = (sys.executable, "-m", "agenttask.toolhost")
+IMPORT_SECONDS: Final = 60
 ENV_IDEMPOTENCY_KEY: Final = "AGENTTASK_IDEMPOTENCY_KEY"
 ENV_NAMESPACE: Final = "AGENTTASK_NAMESPACE"
 ENV_TASK: Final = "AGENTTASK_TASK"
@@ -48,9 +54,15 @@ class Toolbox:
     """The tools of a task's spec."""
 
     def __init__(
-        self, *, tools: Sequence[Tool], caller: Caller, http: httpx.AsyncClient, inherited: Mapping[str, str]
+        self,
+        *,
+        tools: Sequence[Tool],
+        caller: Caller,
+        http: httpx.AsyncClient,
+        inherited: Mapping[str, str],
+        code: str | None = None,
     ) -> None:
-        """`inherited` is the runner's environment, of which commands see an allow-list.
+        """`inherited` is the runner's environment, of which commands see an allow-list; `code` a folder of modules.
 
         Raises `SpecInvalid` for a Secret that is missing in it.
         """
@@ -58,6 +70,7 @@ class Toolbox:
         self._caller = caller
         self._http = HttpCaller(http=http, environment=inherited)
         self._inherited = inherited
+        self._code = code
         for means in (each for tool in tools for each in (tool, tool.probe) if each is not None):
             if means.http is not None:
                 self._http.require_secrets(means.http)
@@ -70,6 +83,28 @@ class Toolbox:
         if call.problem is not None:
             return error(call.problem)
         return await self._carry_out(tool, tool, call)
+
+    async def require_entry_points(self) -> None:
+        """Raises `SpecInvalid` unless every function that Python tools name can be found."""
+        means = [(tool.name, each) for tool in self._tools.values() for each in (tool, tool.probe)]
+        entries = {each.python: name for name, each in means if each is not None and each.python is not None}
+        if not entries:
+            return
+        try:
+            async with asyncio.timeout(IMPORT_SECONDS):
+                finished = await run_command(
+                    argv=[*TOOLHOST, "--check", *entries],
+                    stdin=b"",
+                    env=environment(inherited=self._inherited, passed=(), own=self._python_path()),
+                    stdout_limit=RESULT_BYTES,
+                )
+        except TimeoutError as error:
+            raise SpecInvalid(f"the modules of the Python tools are not imported within {IMPORT_SECONDS} s") from error
+        if finished.code != 0:
+            said = finished.stderr.decode(errors="replace").strip()
+            raise SpecInvalid(f"the modules of the Python tools end the process that imports them: {said[-500:]}")
+        for entry, problem in msgspec.json.decode(finished.stdout, type=dict[str, str]).items():
+            raise SpecInvalid(f"tool {entries[entry]}: {entry} cannot be had: {problem}")
 
     async def probe(self, call: Call) -> Probed | None:
         """Ask the tool's probe whether the call took effect; None if it has none."""
@@ -94,7 +129,8 @@ class Toolbox:
                 if means.http is not None:
                     key = idempotency_key(uid=self._caller.uid, call=call)
                     return await self._http.request(means.http, call=call, key=key, limit=tool.max_result_bytes)
-                return await self._execute(means.command or (), tool, call)
+                argv = [*TOOLHOST, means.python] if means.python is not None else means.command or ()
+                return await self._execute(argv, tool, call)
         except TimeoutError:
             return error(f"no result within {tool.timeout_seconds} s")
         except TemplateError as wrong:
@@ -108,6 +144,7 @@ class Toolbox:
             ENV_NAMESPACE: self._caller.namespace,
             ENV_TASK: self._caller.name,
             ENV_ATTEMPT: str(self._caller.attempt),
+            **self._python_path(),
         }
         limit = tool.max_result_bytes
         finished = await run_command(
@@ -119,5 +156,12 @@ class Toolbox:
         text = cut(finished.stdout, limit=limit, whole=finished.stdout_bytes)
         if finished.code == 0:
             return ToolResult(text=text, ok=True)
+        if finished.code == RAISED and tuple(argv[:-1]) == TOOLHOST:
+            return error(text)
         ended = f"signal {-finished.code}" if finished.code < 0 else f"exit code {finished.code}"
         return error("\n".join(part for part in (ended, finished.stderr.decode(errors="replace"), text) if part))
+
+    def _python_path(self) -> dict[str, str]:
+        """Where modules are found: the task's own first, then where the image says."""
+        path = [each for each in (self._code, self._inherited.get("PYTHONPATH")) if each]
+        return {"PYTHONPATH": os.pathsep.join(path)} if path else {}

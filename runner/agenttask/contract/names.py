@@ -52,6 +52,8 @@ REDIS_SECRET_KEYS: Final = ("REDIS_PASSWORD",)
 REDIS_OPTIONAL_SECRET_KEYS: Final = ("REDIS_USERNAME",)
 ENV_STORE_CA: Final = "AGENTTASK_STORE_CA"
 """The certificates that vouch for the store's server, PEM, instead of the image's."""
+CODE_DIR: Final = "/var/lib/agenttask/code"
+"""Where `spec.code` is mounted; Python tools can import what is there."""
 STORE_DIR: Final = "/var/lib/agenttask/store"
 """Where the volume of a filesystem store is mounted."""
 

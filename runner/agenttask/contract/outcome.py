@@ -42,7 +42,7 @@ class RunnerReason(StrEnum):
     COMPLETED = "Completed"
     """The model gave its final answer."""
     BUDGET_EXHAUSTED = "BudgetExhausted"
-    """`budget.steps` were used before a final answer."""
+    """What `budget` allows was used before a final answer."""
     MODEL_REFUSED = "ModelRefused"
     """The endpoint calls the request itself bad; sending it again cannot help."""
     MODEL_DENIED = "ModelDenied"

@@ -99,17 +99,18 @@ class HttpTool(Wire, frozen=True):
 
 
 class Probe(Wire, frozen=True):
-    """Asks whether a call has taken effect; exactly one of `http` and `command` is set.
+    """Asks whether a call has taken effect; exactly one of `http`, `command` and `python` is set.
 
     It gets what the call got, idempotency key included, and answers `{"done": true, "result": …}` or `{"done": false}`.
     """
 
     http: HttpTool | None = None
     command: tuple[str, ...] | None = None
+    python: str | None = None
 
 
 class Tool(Wire, frozen=True):
-    """A tool the model may call; exactly one of `http` and `command` is set."""
+    """A tool the model may call; exactly one of `http`, `command` and `python` is set."""
 
     name: str
     recovery: Literal["Idempotent", "Once", "Reconcile"] = "Once"
@@ -122,8 +123,10 @@ class Tool(Wire, frozen=True):
     parameters: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "object", "properties": {}})
     http: HttpTool | None = None
     command: tuple[str, ...] | None = None
+    python: str | None = None
+    """`package.module:function`, which gets the arguments by name, in a process of its own."""
     pass_env: tuple[str, ...] = ()
-    """Variables of the runner's environment that a command sees beside the few that every command does."""
+    """Variables of the runner's environment that a process sees beside the few that every one does."""
     timeout_seconds: int = 60
     max_result_bytes: int = RESULT_BYTES
     """What the model gets of a result at most."""
@@ -204,10 +207,24 @@ class Checkpoint(Wire, frozen=True):
     """What to do when a record that is needed cannot be read."""
 
 
+class ConfigMapRef(Wire, frozen=True):
+    """A ConfigMap in the task's namespace."""
+
+    name: str
+
+
+class Code(Wire, frozen=True):
+    """Python modules of the task's own: the files of a ConfigMap, mounted at `CODE_DIR`."""
+
+    config_map_ref: ConfigMapRef
+
+
 class Budget(Wire, frozen=True):
     """What the task may use. `steps` counts model replies."""
 
     steps: int = 50
+    tokens: int | None = None
+    """Sent and received, together; None: as many as it takes."""
 
 
 class Retry(Wire, frozen=True):
@@ -224,6 +241,7 @@ class TaskSpec(Wire, frozen=True):
     """The first user message, or the next one of a fork; None in a fork alone."""
     resume_from: ResumeFrom | None = None
     agent: Agent = Agent()
+    code: Code | None = None
     checkpoint: Checkpoint = Checkpoint()
     budget: Budget = Budget()
     retry: Retry = Retry()

@@ -101,6 +101,8 @@ class ResultStatus(Wire, frozen=True):
 
     answer: str
     key: str
+    partial: bool | None = None
+    """The run ended without an answer, and this is the last that the model said."""
 
 
 class RunnerStatus(Wire, frozen=True):

@@ -40,6 +40,8 @@ class Ask:
     """How many came since it is in use."""
     author: str = ""
     """The model whose replies are those that name nobody else."""
+    max_tokens: int | None = None
+    """What the reply may have at most."""
     latencies_ms: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """By model: how long first tokens took, and tries that ran into their deadline."""
 
@@ -153,6 +155,7 @@ class ModelClient:
                 messages=messages,
                 tools=ask.tools,
                 options=at.options,
+                max_tokens=ask.max_tokens,
                 first_token_seconds=first_token_seconds(latencies),
             )
             ms = round((self._clock.monotonic() - begun) * 1000)

@@ -27,6 +27,8 @@ MAX_REPLY_BYTES: Final = 2 * 1024 * 1024
 """Far below what one record of the log may hold."""
 RESERVED: Final = frozenset({"model", "messages", "tools", "stream", "stream_options", "n"})
 """Fields of a request that no provider option may set."""
+LIMITS: Final = ("max_tokens", "max_completion_tokens")
+"""Names of a reply's length limit; some models know the second only, and their options then have it."""
 
 
 class Mode(Enum):
@@ -117,8 +119,13 @@ def encode_request(
     tools: Sequence[Mapping[str, Any]],
     options: Mapping[str, Any],
     mode: Mode,
+    max_tokens: int | None = None,
 ) -> bytes:
-    """The request's body. Keys are sorted, since what comes back from a store may have lost its order."""
+    """The request's body, with a reply of at most `max_tokens`, or of fewer if the options say so.
+
+    Keys are sorted, since what comes back from a store may have lost its order. What may differ from call to call
+    stands behind the conversation.
+    """
     body: dict[str, Any] = {**options, "model": model, "messages": messages}
     if tools:
         body["tools"] = tools
@@ -126,7 +133,12 @@ def encode_request(
         body["stream"] = True
     if mode is Mode.STREAM_WITH_USAGE:
         body["stream_options"] = {"include_usage": True}
-    return msgspec.json.encode(body, order="sorted")
+    if max_tokens is None:
+        return msgspec.json.encode(body, order="sorted")
+    name = next((one for one in LIMITS if one in options), LIMITS[0])
+    wanted = body.pop(name, None)
+    limit = min(wanted, max_tokens) if isinstance(wanted, int) else max_tokens
+    return msgspec.json.encode(body, order="sorted")[:-1] + b"," + msgspec.json.encode({name: limit})[1:]
 
 
 def decode_reply(body: bytes, *, request_bytes: int, model: str) -> Reply:

@@ -109,12 +109,12 @@ RULES = {
     "a tool has one kind": Case(
         accepted=tool(http=HTTP),
         refused=tool(http=HTTP, command=["date"]),
-        says="exactly one of http and command must be set",
+        says="exactly one of http, command and python must be set",
     ),
     "a tool has a kind": Case(
         accepted=tool(command=["date"]),
         refused=tool(),
-        says="exactly one of http and command must be set",
+        says="exactly one of http, command and python must be set",
     ),
     "a probe is asked where the recovery is Reconcile": Case(
         accepted=tool(http=HTTP, recovery="Reconcile", probe={"http": HTTP}),
@@ -129,12 +129,22 @@ RULES = {
     "a probe has one kind": Case(
         accepted=tool(http=HTTP, recovery="Reconcile", probe={"http": HTTP}),
         refused=tool(http=HTTP, recovery="Reconcile", probe={"http": HTTP, "command": ["ask"]}),
-        says="exactly one of http and command must be set",
+        says="exactly one of http, command and python must be set",
     ),
     "a probe's command names a program": Case(
         accepted=tool(http=HTTP, recovery="Reconcile", probe={"command": ["ask", ""]}),
         refused=tool(http=HTTP, recovery="Reconcile", probe={"command": [""]}),
         says="the program's name must not be empty",
+    ),
+    "a Python tool has no command besides": Case(
+        accepted=tool(python="pkg.mod:look"),
+        refused=tool(python="pkg.mod:look", command=["date"]),
+        says="exactly one of http, command and python must be set",
+    ),
+    "a probe may be a function": Case(
+        accepted=tool(python="m:pay", recovery="Reconcile", probe={"python": "m:paid"}),
+        refused=tool(python="m:pay", recovery="Reconcile", probe={}),
+        says="exactly one of http, command and python must be set",
     ),
     "a header has one value": Case(
         accepted=tool(http={**HTTP, "headers": [{"name": "A", "secretKeyRef": {"name": "s"}, "prefix": "Bearer "}]}),
@@ -309,6 +319,12 @@ BOUNDS = {
         accepted=tool(http={"url": "https://h/{{a}}?q={{b}}"}),
         refused=tool(http={"url": "https://{{a}}/"}),
         says="http.url",
+    ),
+    "a function is named with its module": Case(
+        accepted=tool(python="tools:look_up"), refused=tool(python="look_up"), says="tools[0].python"
+    ),
+    "code has a ConfigMap": Case(
+        accepted=spec(code={"configMapRef": {"name": "tools"}}), refused=spec(code={}), says="code.configMapRef"
     ),
     "a header is of one line": Case(
         accepted=tool(http={**HTTP, "headers": [{"name": "Accept", "value": "text/plain"}]}),

@@ -175,7 +175,7 @@ class Attempts:
     tool: Tool = field(
         default_factory=lambda: Tool(name="echo", recovery="Idempotent", http=HttpTool(url="http://tool.test/echo"))
     )
-    steps: int = 50
+    budget: Budget = field(default_factory=Budget)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     recorded: tuple[str, int] | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: {ENV_MODEL_API_KEY: KEY})
@@ -197,7 +197,7 @@ class Attempts:
                     model=Model(base_url="http://model.test/v1", name="m", price=PRICE),
                     tools=(self.tool,),
                 ),
-                budget=Budget(steps=self.steps),
+                budget=self.budget,
                 checkpoint=self.checkpoint,
             ),
             recorded_key=self.recorded[0] if self.recorded else None,

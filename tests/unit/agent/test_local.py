@@ -13,7 +13,7 @@ from agenttask.cli import main
 from agenttask.clock import ManualClock
 from agenttask.contract import Assignment, Exit, ForkedFrom, Location, Model
 from agenttask.errors import SpecInvalid
-from agenttask.local import LocalRun, assign, run_file
+from agenttask.local import LocalRun, assign, code_of, run_file
 from agenttask.manifest import Manifest, parse
 from agenttask.store import Store
 from agenttask.store.memory import MemoryStore
@@ -92,6 +92,34 @@ def test_a_wrong_manifest_is_refused_by_name(manifest: dict[str, Any], words: st
         parse(manifest, source="file.yaml")
     assert words in str(error.value)
     assert str(error.value).startswith("file.yaml: ")
+
+
+CODE = {"configMapRef": {"name": "tools"}}
+CONFIG_MAPS: dict[str, tuple[Any, str]] = {
+    "one that is missing": ([], "there is no ConfigMap tools beside the task"),
+    "another's": ([{"kind": "ConfigMap", "metadata": {"name": "x"}}], "there is no ConfigMap tools beside the task"),
+    "one with a way out": ([{"kind": "ConfigMap", "metadata": {"name": "tools"}, "data": {"../x": ""}}], "key ../x"),
+    "one of another kind of data": (
+        [{"kind": "ConfigMap", "metadata": {"name": "tools"}, "data": {"a": 1}}],
+        "a ConfigMap",
+    ),
+}
+
+
+@pytest.mark.parametrize(("others", "words"), CONFIG_MAPS.values(), ids=CONFIG_MAPS.keys())
+def test_code_without_its_config_map_is_refused_by_name(others: list[Any], words: str) -> None:
+    with pytest.raises(SpecInvalid, match=words), code_of(parse(task(code=CODE), source="file.yaml", others=others)):
+        raise AssertionError
+
+
+def test_code_is_a_folder_for_as_long_as_the_run_lasts() -> None:
+    tools = {"kind": "ConfigMap", "metadata": {"name": "tools"}, "data": {"mine.py": "x = 1\n"}}
+    with code_of(parse(task(code=CODE), source="file.yaml", others=[tools])) as folder:
+        assert folder is not None
+        assert (Path(folder) / "mine.py").read_text() == "x = 1\n"
+    assert not Path(folder).exists()
+    with code_of(parse(task(), source="file.yaml")) as folder:
+        assert folder is None
 
 
 def write(folder: Path, **spec: Any) -> Path:

@@ -24,8 +24,9 @@ def request(
     mode: Mode = Mode.WHOLE,
     tools: Sequence[dict[str, Any]] = (),
     options: Mapping[str, Any] = {},
+    max_tokens: int | None = None,
 ) -> bytes:
-    return encode_request(model="m", messages=messages, tools=tools, options=options, mode=mode)
+    return encode_request(model="m", messages=messages, tools=tools, options=options, mode=mode, max_tokens=max_tokens)
 
 
 def test_the_same_conversation_gives_the_same_bytes_whatever_the_order_of_its_keys() -> None:
@@ -56,6 +57,22 @@ def test_a_reply_is_asked_for_in_pieces_with_its_usage_unless_the_endpoint_canno
 def test_provider_options_are_passed_through() -> None:
     asked = msgspec.json.decode(request(options={"temperature": 0.2, "provider": {"order": ["a"]}}))
     assert asked == {"messages": [], "model": "m", "temperature": 0.2, "provider": {"order": ["a"]}}
+
+
+LIMITS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
+    "what the budget leaves": ({}, {"max_tokens": 50}),
+    "what the options say, if that is less": ({"max_tokens": 20}, {"max_tokens": 20}),
+    "what the budget leaves of what the options say": ({"max_tokens": 80}, {"max_tokens": 50}),
+    "under the name that the model knows": ({"max_completion_tokens": 80}, {"max_completion_tokens": 50}),
+}
+
+
+@pytest.mark.parametrize(("options", "want"), LIMITS.values(), ids=LIMITS.keys())
+def test_a_reply_has_at_most_what_the_budget_leaves(options: dict[str, Any], want: dict[str, int]) -> None:
+    asked = request({"role": "user", "content": "hi"}, options=options, max_tokens=50)
+    body = msgspec.json.decode(asked)
+    assert {name: value for name, value in body.items() if name.startswith("max")} == want
+    assert asked.index(b"messages") < asked.index(b"max_")
 
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}", "x": 1}, "index": 0}

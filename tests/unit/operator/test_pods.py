@@ -266,6 +266,14 @@ def test_secrets_of_headers_come_by_reference_once_each() -> None:
     }
 
 
+def test_code_is_mounted_where_the_runner_looks_for_it() -> None:
+    made = rendered(task(spec={"code": {"configMapRef": {"name": "tools"}}}))
+    assert {"name": "agenttask-code", "configMap": {"name": "tools"}} in made["spec"]["volumes"]
+    mounts = made["spec"]["containers"][0]["volumeMounts"]
+    assert {"name": "agenttask-code", "mountPath": "/var/lib/agenttask/code", "readOnly": True} in mounts
+    assert assignment(made).spec.code == contract.Code(config_map_ref=contract.ConfigMapRef(name="tools"))
+
+
 def test_secrets_that_would_share_a_variable_are_refused() -> None:
     http = {"url": "https://tools.example.com", "headers": [header("crm.prod"), header("crm-prod")]}
     with pytest.raises(pods.SpecInvalidError, match="too much alike"):
