@@ -33,6 +33,12 @@ def test_a_longer_conversation_begins_with_the_bytes_of_the_shorter() -> None:
     assert long.startswith(short[: short.index(b"]")])
 
 
+def test_the_limit_of_a_reply_stands_behind_the_conversation() -> None:
+    free = encode_request(model="m", messages=[{"role": "user", "content": "hi"}], tools=[])
+    bound = encode_request(model="m", messages=[{"role": "user", "content": "hi"}], tools=[], max_tokens=7)
+    assert bound == free[:-1] + b',"max_tokens":7}'
+
+
 def test_no_tools_means_no_field() -> None:
     assert b"tools" not in encode_request(model="m", messages=[], tools=[])
 
