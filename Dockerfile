@@ -26,7 +26,7 @@ FROM build AS operator-dependencies
 RUN /opt/uv/bin/uv sync --frozen --no-dev --no-install-workspace --package agenttask-operator && \
     touch uv.lock-installed
 FROM build AS runner-dependencies
-RUN /opt/uv/bin/uv sync --frozen --no-dev --no-install-workspace --package agenttask --extra runner && \
+RUN /opt/uv/bin/uv sync --frozen --no-dev --no-install-workspace --package agenttask --extra runner --extra mcp && \
     touch uv.lock-installed
 
 FROM operator-dependencies AS operator-build
@@ -37,7 +37,7 @@ RUN /opt/uv/bin/uv sync --frozen --no-dev --no-editable --package agenttask-oper
     ! /opt/agenttask/bin/python -c "import boto3" 2>/dev/null && /opt/agenttask/bin/python -c "import kopf"
 FROM runner-dependencies AS runner-build
 COPY runner runner
-RUN /opt/uv/bin/uv sync --frozen --no-dev --no-editable --package agenttask --extra runner && \
+RUN /opt/uv/bin/uv sync --frozen --no-dev --no-editable --package agenttask --extra runner --extra mcp && \
     collect-new && \
     ! /opt/agenttask/bin/python -c "import kopf" 2>/dev/null && /opt/agenttask/bin/python -c "import boto3"
 

@@ -113,7 +113,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     measured_messages: int = 0
     measured_tokens: int = 0
-    """Size of the requests' unchanging part and the conversation's first `measured_messages`, by an endpoint's count."""
+    """Size of a request with the conversation's first `measured_messages` in it, by its endpoint's count."""
     attempts: tuple[AttemptTally, ...] = ()
     """The newest `KEPT_ATTEMPTS`, oldest first."""
     inherited: Charge | None = None

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from agenttask.agent.events import Claimed, Ended, Event, Reconfigured, Replied, Started, Stopped, ToolReturned
-from agenttask.agent.reducer import reduce, text_of
-from agenttask.agent.state import Call, State
+from agenttask.agent.reducer import reduce
+from agenttask.agent.state import Call, State, text_of
 from agenttask.journal import events_of
 from agenttask.log import Kind, Record
 

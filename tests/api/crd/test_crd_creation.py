@@ -429,6 +429,9 @@ BOUNDS = {
     "a budget allows one step at least": Case(
         accepted=spec(budget={"steps": 1}), refused=spec(budget={"steps": 0}), says="budget.steps"
     ),
+    "a budget allows one token at least": Case(
+        accepted=spec(budget={"tokens": 1}), refused=spec(budget={"tokens": 0}), says="budget.tokens"
+    ),
     "failures may be allowed none": Case(
         accepted=spec(retry={"maxFailures": 0}), refused=spec(retry={"maxFailures": -1}), says="retry.maxFailures"
     ),

@@ -20,8 +20,8 @@ from agenttask.agent.events import (
     decode,
     encode,
 )
-from agenttask.agent.reducer import CUT_REASONS, EMPTY_REPLY, PLACEHOLDER, fold
-from agenttask.agent.state import AttemptTally, State
+from agenttask.agent.reducer import CUT_REASONS, EMPTY_REPLY, fold
+from agenttask.agent.state import PLACEHOLDER, AttemptTally, State
 
 START: tuple[Event, ...] = (Claimed(attempt=1), Started(prompt="What is 1+1?"))
 ASKED = {"role": "user", "content": "What is 1+1?"}

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 from agenttask.agent.fork import LEFT_BEHIND, NOT_RUN
-from agenttask.contract import Checkpoint, Exit, ForkedFrom, Outcome, ResumeFrom, log_prefix
+from agenttask.contract import Budget, Checkpoint, Exit, ForkedFrom, Outcome, ResumeFrom, log_prefix
 from agenttask.journal import restore
 from agenttask.log import Keys, Kind, Patience, Record, read
 from agenttask.store import Store
@@ -104,7 +104,7 @@ async def test_without_one_a_finished_run_gives_its_answer_again(attempts: Attem
 
 
 async def test_a_failed_run_goes_on_under_a_new_budget(attempts: Attempts) -> None:
-    attempts.steps = 2
+    attempts.budget = Budget(steps=2)
     ending = await attempts.run(1)
     assert ending.head is not None
     assert ending.outcome is Outcome.FAILED
@@ -252,10 +252,10 @@ async def test_a_fork_of_a_long_run_takes_snapshots_and_blobs_along_and_then_liv
     attempts: Attempts,
 ) -> None:
     attempts.world = World(turns=220, before_tool=large)
-    attempts.steps = 1000
+    attempts.budget = Budget(steps=1000)
     await attempts.run(1)
     assert any(key.startswith(ORIGINAL.snapshots) for key in attempts.objects)
-    fork = fork_of(attempts, seq=2 * 190 + 2, world=World(turns=220, before_tool=large), steps=1000)
+    fork = fork_of(attempts, seq=2 * 190 + 2, world=World(turns=220, before_tool=large), budget=Budget(steps=1000))
     fork.world.before_model = die
     with pytest.raises(Killed):
         await fork.run(1)
@@ -275,7 +275,7 @@ async def restored_messages(fork: Attempts) -> int:
 
 async def test_a_record_below_the_oldest_kept_snapshot_is_gone(attempts: Attempts) -> None:
     attempts.world = World(turns=420)
-    attempts.steps = 1000
+    attempts.budget = Budget(steps=1000)
     attempts.checkpoint = Checkpoint(keep_last=1)
     await attempts.run(1)
     fork = fork_of(attempts, seq=RESULT)

@@ -11,6 +11,7 @@ import pytest
 from agenttask.agent.loop import PARALLEL_CALLS
 from agenttask.contract import (
     RESULT_BYTES,
+    Budget,
     Checkpoint,
     Exit,
     Header,
@@ -155,9 +156,9 @@ async def test_with_every_steps_a_kill_repeats_at_most_so_many_steps() -> None:
 
 
 async def test_a_run_of_many_steps_resumes_from_a_snapshot_and_ends_alike() -> None:
-    undisturbed = Attempts(world=World(turns=150), steps=200)
+    undisturbed = Attempts(world=World(turns=150), budget=Budget(steps=200))
     await undisturbed.run(1)
-    attempts = Attempts(world=World(turns=150), steps=200)
+    attempts = Attempts(world=World(turns=150), budget=Budget(steps=200))
     attempts.world.before_model = at_call(140, kill)
     with pytest.raises(Killed):
         await attempts.run(1)
@@ -279,7 +280,7 @@ async def test_a_run_that_is_over_is_reported_again_without_a_model_call(attempt
 
 
 async def test_the_budget_s_steps_bound_the_run(attempts: Attempts) -> None:
-    attempts.steps = 2
+    attempts.budget = Budget(steps=2)
     ending = await attempts.run(1)
     assert (ending.exit, ending.outcome, ending.reason) == (Exit.FINAL, Outcome.FAILED, "BudgetExhausted")
     assert len(attempts.world.model_calls) == 2

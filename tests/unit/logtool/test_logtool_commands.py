@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from agenttask.cli import main
+from agenttask.contract import Budget
 from agenttask.errors import CheckpointCorrupt, CheckpointLost, NotFound
 from agenttask.log import Kind
 from agenttask.log.record import build, parse
@@ -242,7 +243,7 @@ async def test_result_prints_the_whole_answer_of_a_run_that_is_over(run: Looker,
 
 
 async def test_result_of_a_run_that_failed_says_why_and_exits_1() -> None:
-    attempts = Attempts(steps=2)
+    attempts = Attempts(budget=Budget(steps=2))
     await attempts.run(1)
     run = Looker(objects=attempts.objects)
     assert await run.run("result") == 1
