@@ -199,12 +199,14 @@ class ModelClient:
             asked = f"asks to wait {wait:.0f} s" if wait > MAX_WAIT_SECONDS else f"no reply in {tries}"
             words = f"{asked}; {words}"
         reason = REASONS[newest.trouble]
+        after = newest.after_seconds if newest.trouble is Trouble.QUOTA or wait > MAX_WAIT_SECONDS else None
         if at.number and not newest.passing and newest.trouble is not Trouble.QUOTA:
             # It stands in for a model that is away: what is wrong with it must not look like the end of the task.
             reason = RunnerReason.MODEL_UNAVAILABLE
         if len(self._links) > 1:
             words = f"{at.name}: {words}"
-        return ModelError(reason=reason, message=f"{self._endpoints[at.endpoint].shown}: {words}", failed=failed)
+        words = f"{self._endpoints[at.endpoint].shown}: {words}"
+        return ModelError(reason=reason, message=words, failed=failed, after_seconds=after)
 
     def _to_first(self, why: str) -> Switched:
         return Switched(link=0, model=self._links[0].name, why=why)

@@ -99,12 +99,24 @@ class Failure:
 
 
 class ModelError(AgentTaskError):
-    """No reply, after every try that made sense. `reason` says whose turn it is, `failed` what was tried."""
+    """No reply, after every try that made sense.
 
-    def __init__(self, *, reason: RunnerReason, message: str, failed: tuple[Try, ...] = ()) -> None:
+    `reason` says whose turn it is, `failed` what was tried, `after_seconds` how long the endpoint asks to wait, where
+    that is longer than a call should, or where nothing else can help.
+    """
+
+    def __init__(
+        self,
+        *,
+        reason: RunnerReason,
+        message: str,
+        failed: tuple[Try, ...] = (),
+        after_seconds: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.failed = failed
+        self.after_seconds = after_seconds
 
 
 class BadReplyError(AgentTaskError):
@@ -123,7 +135,7 @@ def classify(*, status: int, body: bytes, headers: Mapping[str, str], now: datet
     trouble = _trouble(status, codes, said.lower())
     if 300 <= status < 400:
         message = f"HTTP {status}: a redirect to {headers.get('location')}; a key follows no redirect"[:MAX_MESSAGE]
-    after = retry_after(headers, now=now) if trouble in PASSING else None
+    after = retry_after(headers, now=now) if trouble in PASSING or trouble is Trouble.QUOTA else None
     return Failure(trouble=trouble, message=message, after_seconds=after, status=status)
 
 

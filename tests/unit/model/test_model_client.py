@@ -169,6 +169,13 @@ async def test_what_does_not_pass_is_tried_once(answer: Callable[[], Answer], re
     assert [one.message for one in error.value.failed]
 
 
+async def test_who_is_told_to_wait_longer_than_a_call_should_says_how_long() -> None:
+    for answer, want in ((status(429, **{"retry-after": "3600"}), 3600), (status(402, **{"retry-after": "30"}), 30)):
+        with pytest.raises(ModelError) as error:
+            await Endpoint([answer]).client().call(ASK)
+        assert error.value.after_seconds == want
+
+
 async def test_the_key_goes_into_the_header_and_into_no_message() -> None:
     endpoint = Endpoint([status(401, text=f"Incorrect key {KEY} provided")])
     with pytest.raises(ModelError) as error:
