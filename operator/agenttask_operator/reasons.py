@@ -160,6 +160,7 @@ REASONS: Final[dict[str, str]] = {
     RunnerReason.CHECKPOINT_GONE: "The checkpoint to fork is not in the store (any more); nothing was written.",
     RunnerReason.CHECKPOINT_CORRUPT: "A record that is needed does not verify.",
     RunnerReason.FORMAT_TOO_NEW: "The log was written in a format this runner cannot read. Use a newer runner image.",
+    RunnerReason.TOOLS_UNAVAILABLE: "An MCP server does not answer. The task goes on when it does.",
     RunnerReason.IN_DOUBT: "A call that must not run twice was lost; find out, then set the tool's `onDoubt`.",
     RunnerReason.STOPPED: "The runner got SIGTERM and recorded its work.",
     RunnerReason.FENCED: "The log holds a newer claim, and the next attempt goes above it. In a row: another cluster?",

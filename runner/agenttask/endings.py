@@ -21,6 +21,7 @@ from agenttask.errors import (
     Misconfigured,
     NotFound,
     SpecInvalid,
+    ToolsUnavailable,
     Unavailable,
 )
 from agenttask.log import RecordRef
@@ -36,6 +37,7 @@ STALLS: dict[type[Exception], RunnerReason] = {
     FormatTooNew: RunnerReason.FORMAT_TOO_NEW,
     SpecInvalid: RunnerReason.SPEC_INVALID,
     InDoubt: RunnerReason.IN_DOUBT,
+    ToolsUnavailable: RunnerReason.TOOLS_UNAVAILABLE,
 }
 """Errors that need someone, each with the reason its task shows."""
 

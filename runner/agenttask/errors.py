@@ -3,6 +3,7 @@
     AgentTaskError
     ├── SpecInvalid               the task says something this version cannot do
     ├── InDoubt                   whether a call that must not run twice took effect is not known
+    ├── ToolsUnavailable          a server that gives the task its tools does not answer
     ├── StoreError                what an object store answered, or that it did not
     │   ├── Absent                nothing under this key (an answer)
     │   ├── Exists                put-if-absent was refused: the key is taken (an answer)
@@ -43,6 +44,10 @@ class SpecInvalid(AgentTaskError):
 
 class InDoubt(AgentTaskError):
     """Whether a call that must not run twice took effect is not known, and somebody has to say."""
+
+
+class ToolsUnavailable(AgentTaskError):
+    """A server that gives the task its tools does not answer."""
 
 
 class StoreError(AgentTaskError):

@@ -25,11 +25,12 @@ from agenttask.agent.result import Caller
 from agenttask.agent.settle import Settler
 from agenttask.agent.state import State
 from agenttask.agent.stop import Stop, StopRequested
-from agenttask.agent.tools import Toolbox
+from agenttask.agent.toolbelt import Toolbelt
+from agenttask.agent.toolbelt import opened as opened_tools
 from agenttask.clock import Clock
 from agenttask.contract import CONTRACT, Agent, Assignment, Model, log_prefix
 from agenttask.endings import Ending, of_error, of_run
-from agenttask.errors import AgentTaskError, InDoubt, SpecInvalid
+from agenttask.errors import AgentTaskError, InDoubt, SpecInvalid, ToolsUnavailable
 from agenttask.fork import seed
 from agenttask.journal import Journal, charge, restore
 from agenttask.lines import Lines, LineWitness
@@ -41,8 +42,6 @@ from agenttask.model.wire import RESERVED, tool_schema
 from agenttask.report import Reporter, damage_of
 from agenttask.status_api import StatusApi
 from agenttask.store import Store
-
-TOOL_CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +136,7 @@ class _Attempt:
                 keep_last=self._spec.checkpoint.keep_last,
                 on_corruption=OnCorruption(self._spec.checkpoint.on_corruption),
             ),
-            charge=partial(charge, guarded=bool(guarded_tools(self._spec.agent))),
+            charge=partial(charge, guarded=has_guarded_tools(self._spec.agent)),
             seed=self._seed if self._spec.resume_from is not None else None,
             warn=lambda words: self._around.lines.say("store", message=words),
         )
@@ -171,10 +170,11 @@ class _Attempt:
     async def _work(self, *, model: Model, journal: Journal, reporter: Reporter) -> Ending:
         stop = self._around.stop
         try:
-            await self._begin(journal)
-            async with self._loop(model=model, journal=journal) as loop:
-                ended = await loop.run()
-        except (StopRequested, ModelError, InDoubt, SpecInvalid) as error:
+            async with self._tools() as belt:
+                await self._begin(journal, belt)
+                async with self._loop(model=model, journal=journal, belt=belt) as loop:
+                    ended = await loop.run()
+        except (StopRequested, ModelError, InDoubt, SpecInvalid, ToolsUnavailable) as error:
             calling = isinstance(error, StopRequested) and error.calling
             tried = error.failed if isinstance(error, ModelError) else ()
             await journal.commit(Stopped(reason=of_error(error).reason, calling=calling, failed=tried))
@@ -183,10 +183,10 @@ class _Attempt:
         await reporter.finish(sleep=stop.sleep)
         return of_run(ended=ended, head=journal.head)
 
-    async def _begin(self, journal: Journal) -> None:
+    async def _begin(self, journal: Journal, belt: Toolbelt) -> None:
         """Freeze what shapes requests, or note how the task was edited since."""
         state, agent = journal.state, self._spec.agent
-        schemas = tuple(tool_schema(tool) for tool in agent.tools)
+        schemas = tuple(tool_schema(tool) for tool in belt.tools)
         if not state.started:
             await journal.commit(
                 Started(prompt=self._spec.prompt or "", system_prompt=agent.system_prompt, tools=schemas)
@@ -196,9 +196,20 @@ class _Attempt:
         if (state.system_prompt, state.tools) != (agent.system_prompt, schemas):
             await journal.commit(Reconfigured(system_prompt=agent.system_prompt, tools=schemas))
 
+    def _tools(self) -> contextlib.AbstractAsyncContextManager[Toolbelt]:
+        task, around = self._assignment, self._around
+        return opened_tools(
+            self._spec.agent,
+            caller=Caller(namespace=task.namespace, name=task.name, uid=task.uid, attempt=task.attempt),
+            inherited=around.environment,
+            code=around.code,
+            transport=around.transport,
+            stop=around.stop,
+        )
+
     @contextlib.asynccontextmanager
-    async def _loop(self, *, model: Model, journal: Journal) -> AsyncIterator[Loop]:
-        around = self._around
+    async def _loop(self, *, model: Model, journal: Journal, belt: Toolbelt) -> AsyncIterator[Loop]:
+        task, around = self._assignment, self._around
         client = ModelClient(
             model=model,
             secrets=around.environment,
@@ -208,34 +219,26 @@ class _Attempt:
             on_retry=self._say_retry,
             transport=around.transport,
         )
-        http = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=TOOL_CONNECT_SECONDS), transport=around.transport)
-        task = self._assignment
-        caller = Caller(namespace=task.namespace, name=task.name, uid=task.uid, attempt=task.attempt)
-        toolbox = Toolbox(
-            tools=self._spec.agent.tools, caller=caller, http=http, inherited=around.environment, code=around.code
-        )
         settler = Settler(
             ledger=journal,
-            prober=toolbox,
-            tools={tool.name: tool for tool in self._spec.agent.tools},
+            prober=belt,
+            tools={tool.name: tool for tool in belt.tools},
             attempt=task.attempt,
             unreported=task.unreported,
         )
         try:
-            await around.stop.bound(toolbox.require_entry_points(), calling=False)
             yield Loop(
                 steps=journal,
                 model=client,
-                tools=toolbox,
+                tools=belt,
                 settler=settler,
-                guarded=guarded_tools(self._spec.agent),
+                guarded=belt.guarded,
                 budget=self._spec.budget,
                 stop=around.stop,
                 clock=around.clock,
             )
         finally:
             await client.close()
-            await http.aclose()
 
     def _say_damage(self, opened: Opened) -> None:
         if (damage := damage_of(opened.claim)) is not None:
@@ -262,16 +265,17 @@ def check(assignment: Assignment) -> Model:
     return agent.model
 
 
-def guarded_tools(agent: Agent) -> frozenset[str]:
-    """The tools of which a call must not run twice."""
-    return frozenset(tool.name for tool in agent.tools if tool.recovery != "Idempotent")
-
-
 def check_options(model: Model) -> None:
     """Raises `SpecInvalid` for options that would say something other than the task does."""
     for link in links_of(model):
         if taken := sorted(RESERVED & link.options.keys()):
             raise SpecInvalid(f"model {link.name}: the options {', '.join(taken)} are not for the task to set")
+
+
+def has_guarded_tools(agent: Agent) -> bool:
+    """Whether it has, or may have, tools of which a call must not run twice."""
+    recoveries = [*(tool.recovery for tool in agent.tools), *(server.recovery for server in agent.mcp_servers)]
+    return any(each != "Idempotent" for each in recoveries)
 
 
 def refuse_other_prompt(*, state: State, prompt: str | None) -> None:

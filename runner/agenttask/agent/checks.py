@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from agenttask.agent.template import TemplateError, names
-from agenttask.contract import RUNNER_ONLY, Agent, Probe, Tool, secrets_of
+from agenttask.contract import RUNNER_ONLY, Agent, McpServer, Probe, Tool, secrets_of
 from agenttask.errors import SpecInvalid
 
 
@@ -17,6 +17,8 @@ def check_tools(agent: Agent) -> None:
         if called.count(tool.name) > 1:
             raise SpecInvalid(f"tool {tool.name} is there twice")
         _check_tool(tool)
+    for server in agent.mcp_servers:
+        _check_server(server, agent)
     try:
         secrets_of(agent)
     except ValueError as error:
@@ -29,9 +31,24 @@ def _check_tool(tool: Tool) -> None:
     _check_means(tool, tool=tool, of=f"tool {tool.name}")
     if tool.probe is not None:
         _check_means(tool.probe, tool=tool, of=f"the probe of tool {tool.name}")
-    for name in tool.pass_env:
+    _check_passed(tool.pass_env, of=f"tool {tool.name}")
+
+
+def _check_server(server: McpServer, agent: Agent) -> None:
+    of = f"MCP server {server.name}"
+    if [each.name for each in agent.mcp_servers].count(server.name) > 1:
+        raise SpecInvalid(f"{of} is there twice")
+    if (server.url is None) == (not server.command):
+        raise SpecInvalid(f"{of}: exactly one of url and command is needed")
+    if any("\0" in word for word in server.command or ()):
+        raise SpecInvalid(f"{of}: a command cannot have NUL characters in it")
+    _check_passed(server.pass_env, of=of)
+
+
+def _check_passed(names: Sequence[str], *, of: str) -> None:
+    for name in names:
         if name.startswith("AGENTTASK_") or name in RUNNER_ONLY:
-            raise SpecInvalid(f"tool {tool.name}: {name} is the runner's own and not passed on")
+            raise SpecInvalid(f"{of}: {name} is the runner's own and not passed on")
 
 
 def _check_means(means: Tool | Probe, *, tool: Tool, of: str) -> None:

@@ -6,22 +6,20 @@ and a server that echoes it does not bring it into the log.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import httpx
 import msgspec
 
+from agenttask.agent.headers import values, without_secrets
 from agenttask.agent.result import ToolResult, cut, error
 from agenttask.agent.state import Call
 from agenttask.agent.template import fill, fill_url
-from agenttask.contract import Header, HttpTool, secret_variable
-from agenttask.errors import SpecInvalid
+from agenttask.contract import HttpTool
 
 QUERY_METHODS: Final = frozenset({"GET", "HEAD", "DELETE"})
 """Methods that carry their arguments in the query, since their bodies mean nothing."""
-_SENDABLE: Final = re.compile(r"[\x20-\x7e\t]+")
 
 
 class HttpCaller:
@@ -30,17 +28,6 @@ class HttpCaller:
     def __init__(self, *, http: httpx.AsyncClient, environment: Mapping[str, str]) -> None:
         self._http = http
         self._environment = environment
-
-    def require_secrets(self, tool: HttpTool) -> None:
-        """Raises `SpecInvalid` for a Secret that is not there or cannot be sent, without telling it."""
-        for header in tool.headers:
-            if header.secret_key_ref is None:
-                continue
-            variable, secret = secret_variable(header.secret_key_ref), self._secret(header)
-            if secret is None:
-                raise SpecInvalid(f"the header {header.name} needs the variable {variable}, which is not set")
-            if not _SENDABLE.fullmatch(secret):
-                raise SpecInvalid(f"the header {header.name} cannot be sent: {variable} is no text of one line")
 
     async def request(self, tool: HttpTool, *, call: Call, key: str, limit: int) -> ToolResult:
         """Send one request. `limit` is of the result, in bytes. Raises `TemplateError` and httpx errors."""
@@ -58,7 +45,7 @@ class HttpCaller:
         text = cut(bytes(body), limit=limit, whole=None)
         if tool.method == "HEAD":
             text = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
-        text = self._without_secrets(text, tool.headers)
+        text = without_secrets(text, tool.headers, environment=self._environment)
         if response.is_success:
             return ToolResult(text=text or f"HTTP {response.status_code}, no body", ok=True)
         return error(f"HTTP {response.status_code}\n{text}".rstrip())
@@ -69,30 +56,15 @@ class HttpCaller:
         rest = {name: value for name, value in arguments.items() if name not in used}
         headers = httpx.Headers({"idempotency-key": key})
         if tool.method in QUERY_METHODS:
-            headers.update(self._headers(tool.headers))
+            headers.update(values(tool.headers, environment=self._environment))
             return self._http.build_request(tool.method, url, params=query(url, rest), headers=headers)
         if tool.body is not None:
             content = msgspec.json.encode(fill(tool.body, arguments))
         else:
             content = msgspec.json.encode(rest) if used else call.arguments.encode()
         headers["content-type"] = "application/json"
-        headers.update(self._headers(tool.headers))
+        headers.update(values(tool.headers, environment=self._environment))
         return self._http.build_request(tool.method, url, content=content, headers=headers)
-
-    def _headers(self, headers: Sequence[Header]) -> dict[str, str]:
-        return {header.name: header.value or f"{header.prefix}{self._secret(header) or ''}" for header in headers}
-
-    def _secret(self, header: Header) -> str | None:
-        if header.secret_key_ref is None:
-            return None
-        value = self._environment.get(secret_variable(header.secret_key_ref))
-        return None if value is None else value.strip()  # files that Secrets are made of end with a newline
-
-    def _without_secrets(self, text: str, headers: Sequence[Header]) -> str:
-        for header in headers:
-            if secret := self._secret(header):
-                text = text.replace(secret, "***")
-        return text
 
 
 def query(url: str, arguments: Mapping[str, Any]) -> httpx.QueryParams:

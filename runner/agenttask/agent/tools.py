@@ -14,6 +14,7 @@ import msgspec
 
 from agenttask.agent.command import environment, run_command
 from agenttask.agent.doubt import Probed
+from agenttask.agent.headers import values
 from agenttask.agent.http_tool import HttpCaller
 from agenttask.agent.result import Caller, ToolResult, cut, error
 from agenttask.agent.state import Call
@@ -45,6 +46,11 @@ def idempotency_key(*, uid: str, call: Call) -> str:
     return hashlib.sha256(named).hexdigest()
 
 
+def told(caller: Caller) -> dict[str, str]:
+    """What every process of a tool is told, as variables."""
+    return {ENV_NAMESPACE: caller.namespace, ENV_TASK: caller.name, ENV_ATTEMPT: str(caller.attempt)}
+
+
 class _ProbeAnswer(msgspec.Struct, frozen=True):
     done: bool
     result: Any = ""
@@ -71,14 +77,19 @@ class Toolbox:
         self._http = HttpCaller(http=http, environment=inherited)
         self._inherited = inherited
         self._code = code
+        self._others: list[str] = []
         for means in (each for tool in tools for each in (tool, tool.probe) if each is not None):
             if means.http is not None:
-                self._http.require_secrets(means.http)
+                values(means.http.headers, environment=inherited)
+
+    def know(self, others: Sequence[Tool]) -> None:
+        """Of tools that somebody else runs, so that they are named to a model that calls one that does not exist."""
+        self._others = [tool.name for tool in others]
 
     async def run(self, call: Call) -> ToolResult:
         tool = self._tools.get(call.tool)
         if tool is None:
-            known = ", ".join(sorted(self._tools)) or "none"
+            known = ", ".join(sorted([*self._tools, *self._others])) or "none"
             return error(f"there is no tool named {call.tool}; the tools are: {known}")
         if call.problem is not None:
             return error(call.problem)
@@ -139,13 +150,8 @@ class Toolbox:
             return error(f"{type(wrong).__name__}: {wrong}".removesuffix(": "))
 
     async def _execute(self, argv: Sequence[str], tool: Tool, call: Call) -> ToolResult:
-        own = {
-            ENV_IDEMPOTENCY_KEY: idempotency_key(uid=self._caller.uid, call=call),
-            ENV_NAMESPACE: self._caller.namespace,
-            ENV_TASK: self._caller.name,
-            ENV_ATTEMPT: str(self._caller.attempt),
-            **self._python_path(),
-        }
+        key = idempotency_key(uid=self._caller.uid, call=call)
+        own = {ENV_IDEMPOTENCY_KEY: key, **told(self._caller), **self._python_path()}
         limit = tool.max_result_bytes
         finished = await run_command(
             argv=argv,

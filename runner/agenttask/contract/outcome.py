@@ -77,6 +77,8 @@ class RunnerReason(StrEnum):
     """The log was written in a format this runner cannot read."""
     IN_DOUBT = "InDoubt"
     """A call that must not run twice was lost with its attempt, and nothing says whether it took effect."""
+    TOOLS_UNAVAILABLE = "ToolsUnavailable"
+    """An MCP server does not answer, so that what the model could call is not known."""
     SPEC_INVALID = "SpecInvalid"
     """The assignment says something this runner cannot do."""
     STOPPED = "Stopped"

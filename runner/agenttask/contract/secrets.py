@@ -23,10 +23,11 @@ def secret_variable(ref: SecretKeyRef) -> str:
 
 
 def secrets_of(agent: Agent) -> dict[str, SecretKeyRef]:
-    """What the tools' headers need, by variable. Raises `ValueError` if one variable would have to hold two values."""
+    """What headers need, by variable. Raises `ValueError` if one variable would have to hold two values."""
     means = [each for tool in agent.tools for each in (tool.http, tool.probe.http if tool.probe else None) if each]
+    headers = [*(each.headers for each in means), *(server.headers for server in agent.mcp_servers)]
     found: dict[str, SecretKeyRef] = {}
-    for ref in (header.secret_key_ref for each in means for header in each.headers):
+    for ref in (header.secret_key_ref for each in headers for header in each):
         if ref is not None and found.setdefault(secret_variable(ref), ref) != ref:
             other = found[secret_variable(ref)]
             raise ValueError(

@@ -132,12 +132,32 @@ class Tool(Wire, frozen=True):
     """What the model gets of a result at most."""
 
 
+class McpServer(Wire, frozen=True):
+    """A server whose tools the model may call as `<server>_<tool>`; exactly one of `url` and `command` is set."""
+
+    name: str
+    url: str | None = None
+    """Of a server that is spoken to over streamable HTTP."""
+    headers: tuple[Header, ...] = ()
+    command: tuple[str, ...] | None = None
+    """Of a server that is a process in the runner's container, spoken to over its standard input and output."""
+    pass_env: tuple[str, ...] = ()
+    tools: tuple[str, ...] | None = None
+    """Those the model is told of, by the server's own names; None: all."""
+    recovery: Literal["Idempotent", "Once"] | None = None
+    """Of all its tools; None: as each tool's own hints say."""
+    on_doubt: Literal["Stall", "TellModel", "Fail"] = "Stall"
+    timeout_seconds: int = 60
+    max_result_bytes: int = RESULT_BYTES
+
+
 class Agent(Wire, frozen=True):
     """What the built-in agent is: nothing in here is about one task."""
 
     system_prompt: str | None = None
     model: Model | None = None
     tools: tuple[Tool, ...] = ()
+    mcp_servers: tuple[McpServer, ...] = ()
 
 
 class Encryption(Wire, frozen=True):

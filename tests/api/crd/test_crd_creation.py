@@ -33,6 +33,10 @@ def tool(**fields: Any) -> Object:
     return spec(agent={"tools": [{"name": "lookup", "recovery": "Idempotent", **fields}]})
 
 
+def server(**fields: Any) -> Object:
+    return spec(agent={"mcpServers": [{"name": "files", **fields}]})
+
+
 def model(**fields: Any) -> Object:
     return spec(agent={"model": {**MODEL, **fields}})
 
@@ -145,6 +149,21 @@ RULES = {
         accepted=tool(python="m:pay", recovery="Reconcile", probe={"python": "m:paid"}),
         refused=tool(python="m:pay", recovery="Reconcile", probe={}),
         says="exactly one of http, command and python must be set",
+    ),
+    "an MCP server has one kind": Case(
+        accepted=server(url="https://mcp.example.com/mcp", recovery="Once"),
+        refused=server(url="https://mcp.example.com/mcp", command=["mcp"]),
+        says="exactly one of url and command must be set",
+    ),
+    "headers go to an MCP server with an address": Case(
+        accepted=server(url="https://mcp.example.com/mcp", headers=[{"name": "A", "secretKeyRef": {"name": "s"}}]),
+        refused=server(command=["mcp"], headers=[{"name": "A", "value": "x"}]),
+        says="headers need a url",
+    ),
+    "a process of an MCP server has an environment": Case(
+        accepted=server(command=["mcp"], passEnv=["HOME"]),
+        refused=server(url="https://mcp.example.com/mcp", passEnv=["HOME"]),
+        says="passEnv needs a command",
     ),
     "a header has one value": Case(
         accepted=tool(http={**HTTP, "headers": [{"name": "A", "secretKeyRef": {"name": "s"}, "prefix": "Bearer "}]}),
@@ -325,6 +344,16 @@ BOUNDS = {
     ),
     "code has a ConfigMap": Case(
         accepted=spec(code={"configMapRef": {"name": "tools"}}), refused=spec(code={}), says="code.configMapRef"
+    ),
+    "an MCP server does not ask a probe": Case(
+        accepted=server(command=["mcp"], recovery="Idempotent"),
+        refused=server(command=["mcp"], recovery="Reconcile"),
+        says="mcpServers[0].recovery",
+    ),
+    "MCP servers have different names": Case(
+        accepted=spec(agent={"mcpServers": [{"name": n, "command": ["m"]} for n in "ab"]}),
+        refused=spec(agent={"mcpServers": [{"name": n, "command": ["m"]} for n in "aa"]}),
+        says="Duplicate value",
     ),
     "a header is of one line": Case(
         accepted=tool(http={**HTTP, "headers": [{"name": "Accept", "value": "text/plain"}]}),
