@@ -135,10 +135,10 @@ class ModelEndpoint:
 
     def _late(self, sending: _Sending) -> str:
         if sending.first_ms is None:
-            return f"no token within {sending.first_token_seconds:.0f} s"
+            return f"no token within {sending.first_token_seconds:g} s"
         if self._clock.monotonic() - sending.begun >= self._deadlines.whole:
-            return f"no whole reply within {self._deadlines.whole:.0f} s"
-        return f"the reply stopped in the middle: no token for {self._deadlines.between_tokens:.0f} s"
+            return f"no whole reply within {self._deadlines.whole:g} s"
+        return f"the reply stopped in the middle: no token for {self._deadlines.between_tokens:g} s"
 
     async def _send(self, sending: _Sending, deadline: asyncio.Timeout) -> Received | Failure:
         async with self._http.stream("POST", self._url, content=sending.body) as response:
