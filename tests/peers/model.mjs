@@ -48,7 +48,8 @@ async function reply(request) {
   if (script.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, script.delayMs));
   const scripted = script.replies[turn];
   if (scripted === undefined) return { error: { message: `script ends before turn ${turn}`, type: "invalid_request_error" }, status: 400 };
-  return scripted.sum ? { content: `The sum is ${sumOfToolResults(request.messages)}.` } : scripted;
+  if (!scripted.sum) return scripted;
+  return { content: `The sum is ${sumOfToolResults(request.messages)}.`, usage: scripted.usage };
 }
 
 async function bodyOf(request) {
