@@ -67,7 +67,9 @@ class ModelEndpoint:
         self._clock = clock
         self._deadlines = deadlines
         self._modes: dict[str, Mode] = {}
-        headers = {**endpoint.headers, "content-type": "application/json", "user-agent": "agenttask"}
+        headers = httpx.Headers({"user-agent": "agenttask"})
+        headers.update(endpoint.headers)
+        headers["content-type"] = "application/json"
         if self._key:
             if not (self._key.isascii() and self._key.isprintable()):
                 raise ModelError(

@@ -397,6 +397,16 @@ async def test_a_key_and_headers_go_only_to_the_endpoint_they_are_written_beside
     assert [body.get("temperature") for body in endpoint.asked] == [None, 0, None, None]
 
 
+async def test_headers_of_the_task_s_own_replace_ours_but_not_what_the_protocol_needs() -> None:
+    endpoint = Endpoint([whole])
+    headers = {"User-Agent": "mine", "Content-Type": "text/plain", "Authorization": "Basic x"}
+    await endpoint.client(model=Model(base_url="http://m.test", name="m", price=FREE, headers=headers)).call(ASK)
+    sent = endpoint.requests[0].headers
+    assert sent.get_list("user-agent") == ["mine"]
+    assert sent.get_list("content-type") == ["application/json"]
+    assert sent.get_list("authorization") == [f"Bearer {KEY}"]
+
+
 async def test_a_used_up_account_is_left_for_another_one_at_once() -> None:
     endpoint = Endpoint([status(402, text="spent")])
     got = await switched(endpoint.client(model=CHAIN))
