@@ -150,6 +150,7 @@ REASONS: Final[dict[str, str]] = {
     RunnerReason.MODEL_QUOTA_EXHAUSTED: "The account's quota or spend limit is used up.",
     RunnerReason.MODEL_RATE_LIMITED: "The endpoint asks for slower requests, through every retry or for too long.",
     RunnerReason.MODEL_UNAVAILABLE: "Endpoint and fallbacks stayed unreachable or overloaded through every retry.",
+    RunnerReason.COST_UNKNOWN: "Nobody knows what the model costs, and `spec.budget.costUSD` is set. Give it a price.",
     RunnerReason.CONTEXT_TOO_LONG: "The conversation no longer fits into the model. Final.",
     RunnerReason.STORE_UNAVAILABLE: "The checkpoint store did not answer. The task goes on when it does.",
     RunnerReason.STORE_FULL: "The checkpoint store has no space left. The task goes on when it has.",

@@ -4,6 +4,8 @@
 //
 //   PUT /scripts/<model>            {"replies": [reply, …], "delayMs": 0}; a reply is an aimock response, or
 //                                   {"sum": true}: "The sum is N." over all numbers in the tool results so far
+//                                   "faults": {"<n>": fault, …} in place of what is scripted, for the n-th call from 0:
+//                                   {"response": …} and options of an aimock fixture (chaos, latency, truncateAfterChunks)
 //   GET /scripts/<model>            {"arrivals": [ms, …]}: when each call arrived, Unix time in ms, those included
 //                                   whose caller died meanwhile
 //   GET /__aimock/journal           aimock's own record of every call, the witness the tests count by
@@ -24,6 +26,21 @@ function sumOfToolResults(messages) {
   return results.flatMap(numbersOf).reduce((total, number) => total + number, 0);
 }
 
+// Requests are counted where fixtures are matched: a call that a fault ends never gets to its reply.
+function numberOf(request) {
+  const script = scripts.get(request.model);
+  if (!script.numbers.has(request)) script.numbers.set(request, script.calls++);
+  return script.numbers.get(request);
+}
+
+function addFaults(model, script) {
+  for (const [number, { response, ...options }] of Object.entries(script.faults)) {
+    const predicate = (request) =>
+      request.model === model && scripts.get(model) === script && numberOf(request) === Number(number);
+    mock.prependFixture({ match: { predicate }, response: response ?? reply, ...options });
+  }
+}
+
 async function reply(request) {
   const script = scripts.get(request.model);
   const turn = request.messages.filter((message) => message.role === "assistant").length;
@@ -31,7 +48,8 @@ async function reply(request) {
   if (script.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, script.delayMs));
   const scripted = script.replies[turn];
   if (scripted === undefined) return { error: { message: `script ends before turn ${turn}`, type: "invalid_request_error" }, status: 400 };
-  return scripted.sum ? { content: `The sum is ${sumOfToolResults(request.messages)}.` } : scripted;
+  if (!scripted.sum) return scripted;
+  return { content: `The sum is ${sumOfToolResults(request.messages)}.`, usage: scripted.usage };
 }
 
 async function bodyOf(request) {
@@ -43,7 +61,11 @@ async function bodyOf(request) {
 const scriptControl = {
   async handleRequest(request, response, pathname) {
     const name = decodeURIComponent(pathname.replace(/^\//, ""));
-    if (request.method === "PUT") scripts.set(name, { arrivals: [], delayMs: 0, ...(await bodyOf(request)) });
+    if (request.method === "PUT") {
+      const fresh = { arrivals: [], calls: 0, numbers: new WeakMap(), delayMs: 0, faults: {}, ...(await bodyOf(request)) };
+      scripts.set(name, fresh);
+      addFaults(name, fresh);
+    }
     const script = scripts.get(name);
     response.writeHead(script ? 200 : 404, { "Content-Type": "application/json" });
     response.end(JSON.stringify(script ? { arrivals: script.arrivals } : { error: `no script ${name}` }));

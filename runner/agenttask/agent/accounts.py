@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from agenttask.agent.events import Charge, ModelSwitched, Replied, Stopped, Try
+from agenttask.agent.events import Charge, ModelSwitched, Replied, Stopped, Tokens, Try
 from agenttask.agent.state import KEPT_LATENCIES, AttemptTally, State
 
 GIVEN_UP = 1_000_000
@@ -26,6 +26,7 @@ def replied(state: State, event: Replied) -> State:
         reasoning_tokens=state.reasoning_tokens + tokens.reasoning,
         cost_usd=state.cost_usd + (event.cost_usd or 0),
         unpriced_calls=state.unpriced_calls + (event.cost_usd is None),
+        unpriced_tokens=state.unpriced_tokens + (0 if event.cost_usd is not None else _sum(tokens)),
         attempts=(*state.attempts[:-1], msgspec.structs.replace(tally, model_calls=tally.model_calls + 1)),
         author=state.author or event.asked,
         model=event.asked,
@@ -55,6 +56,7 @@ def charged(state: State, charge: Charge) -> State:
         reasoning_tokens=state.reasoning_tokens + charge.reasoning_tokens,
         cost_usd=state.cost_usd + charge.cost_usd,
         unpriced_calls=state.unpriced_calls + charge.unpriced_calls,
+        unpriced_tokens=state.unpriced_tokens + charge.unpriced_tokens,
     )
 
 
@@ -71,8 +73,13 @@ def charge_for(replies: Iterable[Replied]) -> Charge:
             reasoning_tokens=total.reasoning_tokens + reply.tokens.reasoning,
             cost_usd=total.cost_usd + (reply.cost_usd or 0),
             unpriced_calls=total.unpriced_calls + (reply.cost_usd is None),
+            unpriced_tokens=total.unpriced_tokens + (0 if reply.cost_usd is not None else _sum(reply.tokens)),
         )
     return total
+
+
+def _sum(tokens: Tokens) -> int:
+    return tokens.prompt + tokens.completion
 
 
 def _tried(state: State, failed: tuple[Try, ...]) -> State:

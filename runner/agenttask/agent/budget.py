@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
 from agenttask.agent.reducer import estimate_tokens
@@ -16,6 +17,8 @@ def exhausted(*, state: State, budget: Budget) -> str | None:
     """Why no further model call may be made, as a sentence, or None."""
     if state.step >= budget.steps:
         return f"all {budget.steps} steps of the budget are used and the model has not given its final answer"
+    if (money := money_left(state=state, budget=budget)) is not None and money <= 0:
+        return f"{state.spent_usd:.4f} US dollars are spent, of the budget's {budget.cost_usd}"
     if budget.tokens is None:
         return None
     if (left := budget.tokens - state.tokens) <= 0:
@@ -28,6 +31,11 @@ def exhausted(*, state: State, budget: Budget) -> str | None:
 def reply_limit(*, state: State, budget: Budget) -> int | None:
     """How many tokens the next reply may have; None: as many as it takes."""
     return None if budget.tokens is None else budget.tokens - state.tokens - prompt_size(state)
+
+
+def money_left(*, state: State, budget: Budget) -> Decimal | None:
+    """How many US dollars may still be spent; None: as many as it takes."""
+    return None if budget.cost_usd is None else budget.cost_usd - state.spent_usd
 
 
 def prompt_size(state: State) -> int:

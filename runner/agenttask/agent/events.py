@@ -55,6 +55,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     reasoning_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
     unpriced_calls: int = 0
+    unpriced_tokens: int = 0
 
 
 class Claimed(_Event, frozen=True, tag="claimed"):

@@ -69,4 +69,5 @@ def _used(state: State) -> Charge:
         reasoning_tokens=before.reasoning_tokens + state.reasoning_tokens,
         cost_usd=before.cost_usd + state.cost_usd,
         unpriced_calls=before.unpriced_calls + state.unpriced_calls,
+        unpriced_tokens=before.unpriced_tokens + state.unpriced_tokens,
     )

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Protocol, assert_never
 
-from agenttask.agent.budget import exhausted, reply_limit
+from agenttask.agent.budget import exhausted, money_left, prompt_size, reply_limit
 from agenttask.agent.events import Ended, Event, Intended, ModelSwitched, Replied, ToolReturned, Withdrawn
 from agenttask.agent.settle import Settler
 from agenttask.agent.state import Call, State
@@ -126,6 +127,8 @@ class Loop:
     async def _call_model(self) -> Replied | ModelSwitched | Ended:
         state = self._steps.state
         ask = _ask(state, max_tokens=reply_limit(state=state, budget=self._budget))
+        left = money_left(state=state, budget=self._budget)
+        ask = replace(ask, left_usd=left, prompt_tokens=prompt_size(state))
         try:
             outcome = await self._stop.bound(self._model.call(ask), calling=True)
         except ModelError as error:

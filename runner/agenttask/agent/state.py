@@ -96,6 +96,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: Decimal = Decimal(0)
     """Of all calls that have a price."""
     unpriced_calls: int = 0
+    unpriced_tokens: int = 0
     lost_prompt_tokens: int = 0
     """Estimated, like the next: of calls whose reply never came, though it was probably paid for."""
     lost_completion_tokens: int = 0
@@ -151,9 +152,17 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lost_cost_usd(self) -> Decimal:
-        """What the lost calls cost if their tokens cost what the others did on average."""
-        paid = self.prompt_tokens + self.completion_tokens
-        return self.cost_usd * (self.lost_prompt_tokens + self.lost_completion_tokens) / paid if paid else Decimal(0)
+        """What the lost calls cost, estimated."""
+        return self.cost_usd * (self.lost_prompt_tokens + self.lost_completion_tokens) / self._priced_tokens
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """All that was paid, an estimate for what has no price included: at the mean price of a token."""
+        return self.cost_usd + self.lost_cost_usd + self.cost_usd * self.unpriced_tokens / self._priced_tokens
+
+    @property
+    def _priced_tokens(self) -> int:
+        return max(1, self.prompt_tokens + self.completion_tokens - self.unpriced_tokens)
 
     @property
     def messages(self) -> list[dict[str, Any]]:

@@ -55,6 +55,8 @@ class RunnerReason(StrEnum):
     """The endpoint asks for slower requests, through every retry or for longer than a pod should wait."""
     MODEL_UNAVAILABLE = "ModelUnavailable"
     """The endpoint stayed unreachable or overloaded through every retry, and every fallback likewise."""
+    COST_UNKNOWN = "CostUnknown"
+    """The task's money is limited, and nobody knows what its model costs."""
     CONTEXT_TOO_LONG = "ContextTooLong"
     """The conversation no longer fits into the model."""
     STORE_UNAVAILABLE = "StoreUnavailable"

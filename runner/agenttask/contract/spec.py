@@ -245,6 +245,8 @@ class Budget(Wire, frozen=True):
     steps: int = 50
     tokens: int | None = None
     """Sent and received, together; None: as many as it takes."""
+    cost_usd: Decimal | None = msgspec.field(name="costUSD", default=None)
+    """Paid for the model, estimates included; None: as much as it takes."""
 
 
 class Retry(Wire, frozen=True):

@@ -24,6 +24,8 @@ from agenttask.model.prices import PriceList
 from agenttask.model.wire import Reply, addressed
 
 MAX_BACKOFF_SECONDS: Final = 60.0
+SMALLEST_REPLY: Final = 16
+"""Tokens. A call that is made is asked for that much at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,10 @@ class Ask:
     """The model whose replies are those that name nobody else."""
     max_tokens: int | None = None
     """What the reply may have at most."""
+    left_usd: Decimal | None = None
+    """What the call may cost at most; None: whatever it costs."""
+    prompt_tokens: int = 0
+    """About how many tokens the request has."""
     latencies_ms: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """By model: how long first tokens took, and tries that ran into their deadline."""
 
@@ -82,6 +88,12 @@ class Prices(Protocol):
 
     async def cost(self, *, reply: Reply, model: str, base_url: str, price: Price | None) -> Decimal | None:
         """US dollars, or None if it cannot be known."""
+        ...
+
+    async def affordable(
+        self, *, left_usd: Decimal, prompt_tokens: int, model: str, base_url: str, price: Price | None
+    ) -> int | None:
+        """How many tokens of a reply so much pays for, or None if it cannot be known."""
         ...
 
 
@@ -145,6 +157,7 @@ class ModelClient:
             self._prices.prepare()
         endpoint = self._endpoints[at.endpoint]
         messages = addressed(ask.messages, model=at.name, author=ask.author)
+        max_tokens = await self._limit(ask, at)
         latencies = list(ask.latencies_ms.get(at.name, ()))
         failures: list[Failure] = []
         failed: list[Try] = []
@@ -155,7 +168,7 @@ class ModelClient:
                 messages=messages,
                 tools=ask.tools,
                 options=at.options,
-                max_tokens=ask.max_tokens,
+                max_tokens=max_tokens,
                 first_token_seconds=first_token_seconds(latencies),
             )
             ms = round((self._clock.monotonic() - begun) * 1000)
@@ -174,6 +187,23 @@ class ModelClient:
                 raise self._given_up(failures, at=at, wait=wait, failed=tuple(failed))
             self._on_retry(at.name, outcome, wait)
             await self._sleep(wait)
+
+    async def _limit(self, ask: Ask, at: Link) -> int | None:
+        """How long the reply may be. Raises `ModelError` if money is limited and nobody knows what a reply costs."""
+        if ask.left_usd is None:
+            return ask.max_tokens
+        affordable = await self._prices.affordable(
+            left_usd=ask.left_usd,
+            prompt_tokens=ask.prompt_tokens,
+            model=at.name,
+            base_url=self._endpoints[at.endpoint].base_url,
+            price=at.price,
+        )
+        if affordable is None:
+            words = f"nobody knows what {at.name} costs, and the task's money is limited: give it a price"
+            tried = Try(model=at.name, message=words, ms=0)
+            raise ModelError(reason=RunnerReason.COST_UNKNOWN, message=words, failed=(tried,))
+        return max(SMALLEST_REPLY, affordable if ask.max_tokens is None else min(affordable, ask.max_tokens))
 
     async def _answered(self, received: Received, *, at: Link, ms: int, failed: tuple[Try, ...]) -> Answered:
         reply = received.reply

@@ -67,7 +67,9 @@ class ModelEndpoint:
         self._clock = clock
         self._deadlines = deadlines
         self._modes: dict[str, Mode] = {}
-        headers = {**endpoint.headers, "content-type": "application/json", "user-agent": "agenttask"}
+        headers = httpx.Headers({"user-agent": "agenttask"})
+        headers.update(endpoint.headers)
+        headers["content-type"] = "application/json"
         if self._key:
             if not (self._key.isascii() and self._key.isprintable()):
                 raise ModelError(
@@ -135,10 +137,10 @@ class ModelEndpoint:
 
     def _late(self, sending: _Sending) -> str:
         if sending.first_ms is None:
-            return f"no token within {sending.first_token_seconds:.0f} s"
+            return f"no token within {sending.first_token_seconds:g} s"
         if self._clock.monotonic() - sending.begun >= self._deadlines.whole:
-            return f"no whole reply within {self._deadlines.whole:.0f} s"
-        return f"the reply stopped in the middle: no token for {self._deadlines.between_tokens:.0f} s"
+            return f"no whole reply within {self._deadlines.whole:g} s"
+        return f"the reply stopped in the middle: no token for {self._deadlines.between_tokens:g} s"
 
     async def _send(self, sending: _Sending, deadline: asyncio.Timeout) -> Received | Failure:
         async with self._http.stream("POST", self._url, content=sending.body) as response:

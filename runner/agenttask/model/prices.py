@@ -12,7 +12,7 @@ from typing import Final
 
 from agenttask.agent.events import Tokens
 from agenttask.contract import Price
-from agenttask.model.wire import Reply
+from agenttask.model.wire import MAX_TOKENS, Reply
 
 MILLION: Final = Decimal(1_000_000)
 
@@ -31,6 +31,23 @@ class PriceList:
         if reply.cost_usd is not None:
             return reply.cost_usd
         return await asyncio.to_thread(_listed, reply.tokens, (model, reply.model), base_url)
+
+    async def affordable(
+        self, *, left_usd: Decimal, prompt_tokens: int, model: str, base_url: str, price: Price | None
+    ) -> int | None:
+        """How many tokens of a reply so much money pays for, the request of so many tokens paid; None: nobody knows."""
+
+        async def cost(completion: int) -> Decimal | None:
+            tokens = Tokens(prompt=prompt_tokens, completion=completion)
+            reply = Reply(message={}, finish_reason="", tokens=tokens, model=model)
+            return await self.cost(reply=reply, model=model, base_url=base_url, price=price)
+
+        request, with_million = await cost(0), await cost(int(MILLION))
+        if request is None or with_million is None:
+            return None
+        if (million := with_million - request) <= 0:
+            return MAX_TOKENS
+        return min(max(0, int((left_usd - request) * MILLION / million)), MAX_TOKENS)
 
 
 def cost_at(price: Price, tokens: Tokens) -> Decimal:

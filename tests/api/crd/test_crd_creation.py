@@ -282,6 +282,9 @@ BOUNDS = {
         refused=fallback(price={"input": "1"}),
         says="output: Required value",
     ),
+    "a budget's money is a number of dollars": Case(
+        accepted=spec(budget={"costUSD": "5.00"}), refused=spec(budget={"costUSD": "$5"}), says="budget.costUSD"
+    ),
     "a price is a number of dollars": Case(
         accepted=model(price={"input": "0.25", "output": "1"}),
         refused=model(price={"input": "$1", "output": "1"}),

@@ -134,19 +134,19 @@ class Job:
 
 
 class MakeJob(Protocol):
-    """Makes a job whose model thinks for so long each time; `on` another aimock than everybody's."""
+    """Makes a job whose model thinks for so long each time."""
 
-    def __call__(self, *, delay_seconds: float = 0.0, on: ScriptedModel = ...) -> Job: ...
+    def __call__(self, *, delay_seconds: float = 0.0) -> Job: ...
 
 
 @pytest.fixture
 def make_job(tmp_path: Path, model: ScriptedModel, tool_server: ToolServer, processes: ForkServerContext) -> MakeJob:
-    def make(*, delay_seconds: float = 0.0, on: ScriptedModel = model) -> Job:
+    def make(*, delay_seconds: float = 0.0) -> Job:
         name = f"job-{secrets.token_hex(4)}"
         folder = tmp_path / name
         folder.mkdir()
-        job = Job(name=name, folder=folder, model=on, tools=tool_server, processes=processes)
-        on.script(
+        job = Job(name=name, folder=folder, model=model, tools=tool_server, processes=processes)
+        model.script(
             name, [*(calls(("number", {"n": n})) for n in range(1, STEPS)), says_sum()], delay_seconds=delay_seconds
         )
         job.write()

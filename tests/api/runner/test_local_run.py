@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from tests.api.runner.conftest import ANSWER, STEPS, MakeJob
 from tests.api.runner.local_process import THINKING_SECONDS, Place
 from tests.api.waiting import until
-from tests.e2e.harness.model import ScriptedModel
 
 
 def test_twelve_steps_undisturbed_make_twelve_model_calls(make_job: MakeJob) -> None:
@@ -94,38 +91,3 @@ def test_another_prompt_is_refused_naming_fresh(make_job: MakeJob) -> None:
     job.write(prompt="Multiply the numbers.")
     assert job.run() == 78
     assert "--fresh" in job.lines
-
-
-FAULTS = {
-    "a rate limit": {"rateLimitRate": 1},
-    "an error": {"dropRate": 1},
-    "a dropped connection": {"disconnectRate": 1},
-    "half a reply": {"malformedRate": 1},
-}
-
-
-@pytest.fixture
-def flaky() -> Iterator[ScriptedModel]:
-    """An aimock of the test's own, since its faults meet everybody."""
-    model = ScriptedModel(address="127.0.0.1")
-    yield model
-    model.close()
-
-
-def disturb(model: ScriptedModel, fault: dict[str, int] | None) -> None:
-    """Let aimock meet every call with a fault, or with none."""
-    url = f"{model.base_url.removesuffix('/v1')}/__aimock/chaos"
-    (httpx.delete(url) if fault is None else httpx.post(url, json=fault)).raise_for_status()
-
-
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-def test_a_fault_that_passes_is_waited_out(make_job: MakeJob, flaky: ScriptedModel, fault: dict[str, int]) -> None:
-    job = make_job(on=flaky)
-    disturb(flaky, fault)
-    process = job.start()
-    until("the fault was met", lambda: len(flaky.journal(job.name)) >= 1)
-    disturb(flaky, None)
-    assert job.end(process) == 0
-    assert job.answer == ANSWER
-    assert "retry" in job.lines
-    assert "sk-very-secret" not in job.lines

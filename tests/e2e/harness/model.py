@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import httpx
 PEERS = Path(__file__).parents[2] / "peers"
 
 Reply = dict[str, Any]
+Fault = dict[str, Any]
 
 
 def calls(*tools: tuple[str, dict[str, Any]]) -> Reply:
@@ -79,9 +80,19 @@ class ScriptedModel:
         self._process.stdout.close()
         self._http.close()
 
-    def script(self, model: str, replies: Sequence[Reply], *, delay_seconds: float = 0.0) -> None:
-        """Set what `model` answers, turn by turn, and how long it thinks each time."""
-        body = {"replies": list(replies), "delayMs": round(delay_seconds * 1000)}
+    def script(
+        self,
+        model: str,
+        replies: Sequence[Reply],
+        *,
+        delay_seconds: float = 0.0,
+        faults: Mapping[int, Fault] | None = None,
+    ) -> None:
+        """Set what `model` answers, turn by turn, and how long it thinks each time.
+
+        `faults` happen to the n-th call, from 0, in place of what is scripted; see tests/peers/model.mjs.
+        """
+        body = {"replies": list(replies), "delayMs": round(delay_seconds * 1000), "faults": faults or {}}
         self._http.put(f"/scripts/{model}", json=body).raise_for_status()
 
     def begun(self, model: str) -> int:

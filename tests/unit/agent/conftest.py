@@ -175,6 +175,7 @@ class Attempts:
     tool: Tool = field(
         default_factory=lambda: Tool(name="echo", recovery="Idempotent", http=HttpTool(url="http://tool.test/echo"))
     )
+    price: Price | None = PRICE
     budget: Budget = field(default_factory=Budget)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     recorded: tuple[str, int] | None = None
@@ -194,7 +195,7 @@ class Attempts:
                 resume_from=self.resume_from,
                 agent=Agent(
                     system_prompt=self.system_prompt,
-                    model=Model(base_url="http://model.test/v1", name="m", price=PRICE),
+                    model=Model(base_url="http://model.test/v1", name="m", price=self.price),
                     tools=(self.tool,),
                 ),
                 budget=self.budget,

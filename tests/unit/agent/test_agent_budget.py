@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
-from agenttask.agent.budget import SMALLEST_REPLY, exhausted, prompt_size, reply_limit
-from agenttask.agent.events import Reconfigured, Replied, Started, Tokens
+from agenttask.agent.budget import SMALLEST_REPLY, exhausted, money_left, prompt_size, reply_limit
+from agenttask.agent.events import Claimed, Reconfigured, Replied, Started, Tokens
 from agenttask.agent.reducer import estimate_tokens, fold, reduce
 from agenttask.agent.state import State
 from agenttask.contract import Budget, Exit, Outcome
 
-from tests.unit.agent.conftest import Attempts, Killed
+from tests.unit.agent.conftest import PRICE, Attempts, Killed
 
 START = fold([(2, Started(prompt="p" * 400))])
 
 
-def after(*, prompt: int, completion: int, text: str = "hm") -> State:
+def after(*, prompt: int, completion: int, text: str = "hm", cost: str | None = None) -> State:
     """The state after one unusable reply with this usage."""
     reply = Replied(
         message={"role": "assistant", "content": text},
@@ -29,6 +30,7 @@ def after(*, prompt: int, completion: int, text: str = "hm") -> State:
         asked="m",
         ms=1,
         first_ms=1,
+        cost_usd=None if cost is None else Decimal(cost),
     )
     return reduce(START, reply, seq=3)
 
@@ -87,6 +89,57 @@ def test_the_next_request_is_measured_by_the_endpoint_and_only_what_came_since_i
 def test_a_request_that_looks_different_is_estimated_anew() -> None:
     state = reduce(after(prompt=10**6, completion=10), Reconfigured(system_prompt="s"), seq=4)
     assert prompt_size(state) == estimate_tokens(state.messages)
+
+
+MONEY = Budget(cost_usd=Decimal("0.50"))
+
+
+def test_money_that_is_spent_ends_the_calls_and_what_is_left_bounds_the_next_one() -> None:
+    state = after(prompt=1000, completion=10, cost="0.20")
+    assert money_left(state=state, budget=Budget()) is None
+    assert (exhausted(state=state, budget=MONEY), money_left(state=state, budget=MONEY)) == (None, Decimal("0.30"))
+    state = after(prompt=1000, completion=10, cost="0.50")
+    assert exhausted(state=state, budget=MONEY) == "0.5000 US dollars are spent, of the budget's 0.50"
+
+
+def test_what_has_no_price_counts_at_the_mean_price_of_a_token() -> None:
+    state = reduce(after(prompt=900, completion=100, cost="0.20"), unpriced(prompt=450, completion=50), seq=4)
+    assert state.cost_usd == Decimal("0.20")
+    assert state.spent_usd == Decimal("0.30")
+
+
+def test_lost_calls_are_paid_for_too() -> None:
+    state = reduce(after(prompt=900, completion=100, cost="0.20"), Claimed(attempt=1), seq=4)
+    lost = reduce(state, Claimed(attempt=2), seq=5)
+    assert lost.lost_prompt_tokens > 0
+    assert lost.spent_usd == Decimal("0.20") * (1000 + lost.lost_prompt_tokens) / 1000
+
+
+def unpriced(*, prompt: int, completion: int) -> Replied:
+    message = {"role": "assistant", "content": "hm"}
+    tokens = Tokens(prompt=prompt, completion=completion)
+    return Replied(message=message, finish_reason="length", tokens=tokens, model="m", asked="m", ms=1, first_ms=1)
+
+
+async def test_a_run_stops_before_the_call_its_money_does_not_pay_for(attempts: Attempts) -> None:
+    attempts.budget = Budget(cost_usd=Decimal("0.0002"))  # a reply of the world's costs 0.00012
+    ending = await attempts.run(1)
+    assert (ending.exit, ending.outcome, ending.reason) == (Exit.FINAL, Outcome.FAILED, "BudgetExhausted")
+    assert len(attempts.world.model_calls) == 2
+    first, second = (max_tokens(sent) for sent in attempts.world.model_calls)
+    assert first is not None
+    assert second is not None
+    assert second < first <= 100  # at 2 dollars a million
+
+
+async def test_with_limited_money_a_model_of_unknown_price_is_not_called(attempts: Attempts) -> None:
+    attempts.budget = Budget(cost_usd=Decimal(5))
+    attempts.price = None
+    ending = await attempts.run(1)
+    assert (ending.exit, ending.reason) == (Exit.STALLED, "CostUnknown")
+    assert attempts.world.model_calls == []
+    attempts.price = PRICE
+    assert (await attempts.run(2)).outcome is Outcome.COMPLETED
 
 
 def max_tokens(sent: bytes) -> int | None:

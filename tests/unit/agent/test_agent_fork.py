@@ -112,7 +112,12 @@ def test_usage_starts_at_zero_and_the_inherited_amount_is_shown_apart() -> None:
     assert fork.attempts == ()
     estimated = original.prompt_tokens - 105
     assert fork.inherited == Charge(
-        model_calls=3, tool_calls=1, prompt_tokens=105 + estimated, completion_tokens=1, unpriced_calls=1
+        model_calls=3,
+        tool_calls=1,
+        prompt_tokens=105 + estimated,
+        completion_tokens=1,
+        unpriced_calls=1,
+        unpriced_tokens=6,
     )
 
 
@@ -120,7 +125,9 @@ def test_a_fork_of_a_fork_inherits_what_both_had_used() -> None:
     first = forked(state(reply(text="yes")), prompt="q", results=True)
     events: tuple[Event, ...] = (Claimed(attempt=1), reply(text="no"))
     second = forked(fold(enumerate(events, 1), first), prompt="r", results=True)
-    assert second.inherited == Charge(model_calls=2, prompt_tokens=10, completion_tokens=2, unpriced_calls=2)
+    assert second.inherited == Charge(
+        model_calls=2, prompt_tokens=10, completion_tokens=2, unpriced_calls=2, unpriced_tokens=12
+    )
 
 
 def test_the_first_attempt_of_a_fork_repeats_nobodys_model_call() -> None:

@@ -15,13 +15,15 @@ import msgspec
 import pytest
 from agenttask.clock import ManualClock
 from agenttask.contract import ENV_MODEL_API_KEY, ENV_MODEL_CA, Fallback, Model, Price, RunnerReason
+from agenttask.model import client
 from agenttask.model.chain import SUCCESS_WINDOW, links_of
 from agenttask.model.client import Answered, Ask, ModelClient, Switched
-from agenttask.model.endpoint import Deadlines
+from agenttask.model.endpoint import MAX_STREAM_BYTES, Deadlines
 from agenttask.model.failures import MAX_MESSAGE, Failure, ModelError
 from agenttask.model.wire import MAX_REPLY_BYTES
 
 KEY = "sk-very-secret"
+MEBIBYTE = 1024 * 1024
 WHOLE = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
 ASK = Ask(messages=[{"role": "user", "content": "hi"}], tools=[])
 FREE = Price(input=Decimal(0), output=Decimal(0))
@@ -78,14 +80,14 @@ class Endpoint:
         )
 
 
-async def answered(client: ModelClient, ask: Ask = ASK) -> Answered:
-    outcome = await client.call(ask)
+async def answered(asking: ModelClient, ask: Ask = ASK) -> Answered:
+    outcome = await asking.call(ask)
     assert isinstance(outcome, Answered)
     return outcome
 
 
-async def switched(client: ModelClient, ask: Ask = ASK) -> Switched:
-    outcome = await client.call(ask)
+async def switched(asking: ModelClient, ask: Ask = ASK) -> Switched:
+    outcome = await asking.call(ask)
     assert isinstance(outcome, Switched)
     return outcome
 
@@ -127,9 +129,9 @@ PASSING = {
 @pytest.mark.parametrize("case", PASSING.values(), ids=PASSING.keys())
 async def test_what_passes_is_tried_again(case: Passing) -> None:
     endpoint = Endpoint([case.first, whole])
-    client = endpoint.client()
-    got = await answered(client)
-    await client.close()
+    asking = endpoint.client()
+    got = await answered(asking)
+    await asking.close()
     assert got.reply.message == {"role": "assistant", "content": "hi"}
     assert len(got.failed) == len(endpoint.retries) == 1
     assert case.waits[0] <= endpoint.waits[0] <= case.waits[1]
@@ -263,7 +265,6 @@ BROKEN_STREAMS = {
     "an error in the middle": stream(*STREAM[:2], event({"error": {"message": "upstream", "code": 502}})),
     "tokens that stop coming": stream(*STREAM[:2], None),
     "nothing but signs of life": stream(*STREAM[:2], b": ping\n\n", chunk({"content": ""}), None),
-    "a line that never ends": stream(*[b"x" * 1024 * 1024] * 65),
     "events without end": stream(*[b"data: " + b" " * 1024 * 1024 + b"{}\n\n"] * 70),
 }
 
@@ -274,6 +275,37 @@ async def test_a_broken_stream_is_no_reply_and_is_asked_for_again(first: Callabl
     got = await answered(endpoint.client(deadlines=SHORT))
     assert got.reply.message == {"role": "assistant", "content": "hi"}
     assert len(got.failed) == 1
+
+
+async def test_a_line_that_never_ends_is_not_read_to_its_end() -> None:
+    sent = 0
+
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            nonlocal sent
+            while True:
+                sent += 1
+                yield b"x" * MEBIBYTE
+
+    def answer() -> Answer:
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Endless())
+
+    got = await answered(Endpoint([answer, whole]).client())
+    assert "larger than" in got.failed[0].message
+    assert sent <= MAX_STREAM_BYTES // MEBIBYTE + 1
+
+
+async def test_a_try_that_ran_into_its_deadline_gives_the_next_one_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[int]] = []
+
+    def deadline(latencies_ms: Sequence[int]) -> float:
+        seen.append(list(latencies_ms))
+        return 0.01
+
+    monkeypatch.setattr(client, "first_token_seconds", deadline)
+    got = await answered(Endpoint([stream(None), whole]).client(), Ask(messages=[], tools=[], latencies_ms={"m": [7]}))
+    assert got.failed[0].timed_out
+    assert seen == [[7], [7, got.failed[0].ms]]
 
 
 async def test_what_broke_off_is_charged_as_an_estimate() -> None:
@@ -323,11 +355,11 @@ async def test_what_an_endpoint_refuses_it_is_not_asked_for_again(
     answers: Answers, then: list[tuple[bool, bool]]
 ) -> None:
     endpoint = Endpoint(answers)
-    client = endpoint.client()
-    assert (await answered(client)).failed == ()
+    asking = endpoint.client()
+    assert (await answered(asking)).failed == ()
     before = len(endpoint.requests)
     assert [("stream" in body, "stream_options" in body) for body in endpoint.asked] == [(True, True), *then]
-    await client.call(ASK)
+    await asking.call(ASK)
     assert len(endpoint.requests) == before + 1
     assert ("stream" in endpoint.asked[-1], "stream_options" in endpoint.asked[-1]) == then[-1]
 
@@ -348,10 +380,10 @@ CHAIN = Model(
 
 async def test_a_key_and_headers_go_only_to_the_endpoint_they_are_written_beside() -> None:
     endpoint = Endpoint([whole])
-    client = endpoint.client(model=CHAIN, secrets={f"{ENV_MODEL_API_KEY}_2": OTHER_KEY})
+    asking = endpoint.client(model=CHAIN, secrets={f"{ENV_MODEL_API_KEY}_2": OTHER_KEY})
     for link in links_of(CHAIN):
-        await client.call(Ask(messages=[], tools=[], link=link.number, model=link.name))
-    await client.close()
+        await asking.call(Ask(messages=[], tools=[], link=link.number, model=link.name))
+    await asking.close()
     sent = [
         (request.url.host, request.headers.get("authorization"), request.headers.get("x-team"))
         for request in endpoint.requests
@@ -363,6 +395,16 @@ async def test_a_key_and_headers_go_only_to_the_endpoint_they_are_written_beside
         ("fourth.test", None, None),
     ]
     assert [body.get("temperature") for body in endpoint.asked] == [None, 0, None, None]
+
+
+async def test_headers_of_the_task_s_own_replace_ours_but_not_what_the_protocol_needs() -> None:
+    endpoint = Endpoint([whole])
+    headers = {"User-Agent": "mine", "Content-Type": "text/plain", "Authorization": "Basic x"}
+    await endpoint.client(model=Model(base_url="http://m.test", name="m", price=FREE, headers=headers)).call(ASK)
+    sent = endpoint.requests[0].headers
+    assert sent.get_list("user-agent") == ["mine"]
+    assert sent.get_list("content-type") == ["application/json"]
+    assert sent.get_list("authorization") == [f"Bearer {KEY}"]
 
 
 async def test_a_used_up_account_is_left_for_another_one_at_once() -> None:

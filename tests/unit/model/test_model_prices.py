@@ -7,7 +7,7 @@ from decimal import Decimal
 from agenttask.agent.events import Tokens
 from agenttask.contract import Price
 from agenttask.model.prices import PriceList
-from agenttask.model.wire import Reply
+from agenttask.model.wire import MAX_TOKENS, Reply
 
 TOKENS = Tokens(prompt=1_000_000, cached=400_000, completion=100_000, reasoning=50_000)
 GATEWAY = "https://gateway.test/v1"
@@ -52,3 +52,25 @@ async def test_a_model_under_a_name_of_its_own_may_report_the_one_it_is_known_by
 
 async def test_a_model_nobody_knows_has_no_price_and_that_is_not_nothing() -> None:
     assert await cost("m", of=reply()) is None
+
+
+async def affordable(left: str, *, price: Price | None, model: str = "m", prompt: int = 1000) -> int | None:
+    return await PriceList().affordable(
+        left_usd=Decimal(left), prompt_tokens=prompt, model=model, base_url=GATEWAY, price=price
+    )
+
+
+async def test_what_is_left_pays_for_the_request_first_and_then_for_the_reply() -> None:
+    price = Price(input=Decimal(1), output=Decimal(2))
+    assert await affordable("0.003", price=price) == 1000
+    assert await affordable("0.001", price=price) == 0
+    assert await affordable("0.0005", price=price) == 0
+
+
+async def test_replies_that_cost_nothing_may_be_as_long_as_they_like() -> None:
+    assert await affordable("0", price=Price(input=Decimal(0), output=Decimal(0))) == MAX_TOKENS
+
+
+async def test_the_list_says_what_is_affordable_too_and_of_a_model_nobody_knows_nothing_is_said() -> None:
+    assert (await affordable("1", price=None, model="gpt-4.1") or 0) > 1000
+    assert await affordable("1", price=None) is None

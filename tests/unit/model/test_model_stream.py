@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -11,6 +12,8 @@ from agenttask.agent.events import Tokens
 from agenttask.model.failures import BadReplyError
 from agenttask.model.stream import Assembly
 from agenttask.model.wire import MAX_REPLY_BYTES, Reply
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def chunk(delta: Any = None, *, finish: str | None = None, **more: Any) -> str:
@@ -95,6 +98,32 @@ CASES = {
 def test_pieces_make_the_message_that_would_have_come_in_one(case: Case) -> None:
     reply = assembled(*map(chunk, case.deltas), chunk(finish="stop"))
     assert reply.message == case.want
+
+
+@given(
+    text=st.text(max_size=40),
+    thought=st.text(max_size=20),
+    arguments=st.lists(st.text(max_size=20), max_size=3),
+    cuts=st.lists(st.integers(0, 20), max_size=8),
+)
+def test_however_a_reply_is_cut_into_pieces_it_is_the_same_reply(
+    text: str, thought: str, arguments: list[str], cuts: list[int]
+) -> None:
+    deltas: list[dict[str, Any]] = [{"role": "assistant"}]
+    for name, whole in (("reasoning_content", thought), ("content", text)):
+        deltas += [{name: piece} for piece in pieces(whole, cuts)]
+    for index, whole in enumerate(arguments):
+        deltas.append(part(index, id=f"call_{index}", name="f"))
+        deltas += [part(index, arguments=piece) for piece in pieces(whole, cuts)]
+    message = assembled(*map(chunk, deltas), chunk(finish="stop")).message
+    assert (message.get("content"), message.get("reasoning_content")) == (text, thought)
+    assert message.get("tool_calls", []) == [call(f"call_{index}", "f", one) for index, one in enumerate(arguments)]
+
+
+def pieces(text: str, cuts: list[int]) -> list[str]:
+    """The text, cut there."""
+    at = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    return [text[begin:end] for begin, end in pairwise(at)]
 
 
 def test_finish_reason_model_and_usage_come_along() -> None:
