@@ -18,6 +18,7 @@ from agenttask.logtool.story import (
     Configured,
     Entry,
     Message,
+    OtherModel,
     Over,
     Reply,
     Result,
@@ -114,6 +115,8 @@ def story(entry: Entry, *, full: bool) -> str:
         case Configured():
             tools = f"; tools: {', '.join(entry.tools)}" if entry.tools else ""
             text = _said(f"system ({where}){tools}", entry.system_prompt, full=full)
+        case OtherModel():
+            text = _said(f"=== {entry.model} is asked from here on ({where})", entry.why, full=full)
         case Message():
             text = _said(f"{entry.role} ({where})", entry.text, full=full)
         case Reply():
@@ -144,6 +147,7 @@ def _replied(entry: Reply, where: str, *, full: bool) -> str:
     facts = [where]
     if entry.seq:
         facts += [entry.model, f"{entry.prompt_tokens}+{entry.completion_tokens} tokens", f"{entry.ms} ms"]
+        facts += [f"${entry.cost_usd}"] if entry.cost_usd else []
         facts += [entry.finish_reason] if entry.finish_reason not in ("stop", "tool_calls") else []
         facts += [f"after {entry.failed_tries} failed tries"] if entry.failed_tries else []
     step = f"step {entry.step}" if entry.step > 0 else "step of the original"

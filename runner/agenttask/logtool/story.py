@@ -11,7 +11,17 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from agenttask.agent.events import Claimed, Ended, Event, Reconfigured, Replied, Started, Stopped, ToolReturned
+from agenttask.agent.events import (
+    Claimed,
+    Ended,
+    Event,
+    ModelSwitched,
+    Reconfigured,
+    Replied,
+    Started,
+    Stopped,
+    ToolReturned,
+)
 from agenttask.agent.reducer import reduce
 from agenttask.agent.state import Call, State, text_of
 from agenttask.journal import events_of
@@ -55,6 +65,13 @@ class Configured(_Entry, frozen=True, tag="configured"):
     tools: tuple[str, ...] = ()
 
 
+class OtherModel(_Entry, frozen=True, tag="otherModel"):
+    """Another model of the task's chain is asked from here on."""
+
+    model: str
+    why: str
+
+
 class Message(_Entry, frozen=True, tag="message"):
     """What was said to the model."""
 
@@ -81,6 +98,8 @@ class Reply(_Entry, frozen=True, tag="reply"):
     finish_reason: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost_usd: str = msgspec.field(name="costUSD", default="")
+    """Empty: nobody knows."""
     ms: int = 0
     failed_tries: int = 0
 
@@ -103,7 +122,7 @@ class Over(_Entry, frozen=True, tag="over"):
     message: str = ""
 
 
-Entry: TypeAlias = AttemptBegan | AttemptStopped | Configured | Message | Reply | Result | Over
+Entry: TypeAlias = AttemptBegan | AttemptStopped | Configured | OtherModel | Message | Reply | Result | Over
 
 
 def tell(*, state: State, after: int, records: Sequence[Record], claims: Iterable[Record]) -> list[Entry]:
@@ -170,6 +189,8 @@ def _during(event: Event, record: Record, *, before: State, after: State) -> Ite
         case Replied():
             yield _reply(event, after, fresh[0] if fresh else {}, **at)
             fresh = fresh[1:]
+        case ModelSwitched():
+            yield OtherModel(model=event.model, why=event.why, **at)
         case ToolReturned():
             yield Result(call=event.call, tool=event.tool, text=event.text, ms=event.ms, failed=not event.ok, **at)
             fresh = ()
@@ -190,6 +211,7 @@ def _reply(event: Replied, state: State, message: Mapping[str, Any], **at: Any) 
         finish_reason=event.finish_reason,
         prompt_tokens=event.tokens.prompt,
         completion_tokens=event.tokens.completion,
+        cost_usd="" if event.cost_usd is None else f"{event.cost_usd:.6f}",
         ms=event.ms,
         failed_tries=len(event.failed),
         **at,

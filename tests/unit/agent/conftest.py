@@ -20,6 +20,7 @@ from agenttask.contract import (
     Assignment,
     Budget,
     Checkpoint,
+    Fallback,
     ForkedFrom,
     HttpTool,
     Location,
@@ -176,6 +177,7 @@ class Attempts:
         default_factory=lambda: Tool(name="echo", recovery="Idempotent", http=HttpTool(url="http://tool.test/echo"))
     )
     price: Price | None = PRICE
+    fallbacks: tuple[Fallback, ...] = ()
     budget: Budget = field(default_factory=Budget)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     recorded: tuple[str, int] | None = None
@@ -195,7 +197,7 @@ class Attempts:
                 resume_from=self.resume_from,
                 agent=Agent(
                     system_prompt=self.system_prompt,
-                    model=Model(base_url="http://model.test/v1", name="m", price=self.price),
+                    model=Model(base_url="http://model.test/v1", name="m", price=self.price, fallbacks=self.fallbacks),
                     tools=(self.tool,),
                 ),
                 budget=self.budget,

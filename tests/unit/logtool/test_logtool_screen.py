@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from agenttask.logtool.screen import CUT_AT, Screen, age, safe, size, story, table
-from agenttask.logtool.story import AttemptBegan, AttemptStopped, Message, Over, Reply, Result
+from agenttask.logtool.story import AttemptBegan, AttemptStopped, Entry, Message, OtherModel, Over, Reply, Result
 
 from tests.unit.logtool.desks import Terminal
 
@@ -108,6 +108,14 @@ ENTRIES = {
         AttemptStopped(reason="Stopped", calling=True, seq=5, time="T"),
         "=== the attempt stopped: Stopped; a model call was under way (record 5, T)",
     ),
+    "another model": (
+        OtherModel(model="large", why="small: HTTP 503", seq=5, time="T"),
+        "=== large is asked from here on (record 5, T)\n    small: HTTP 503",
+    ),
+    "a reply that has a price": (
+        Reply(step=2, text="So", seq=6, time="T", model="m", finish_reason="stop", cost_usd="0.000012"),
+        "step 2 (record 6, T, m, 0+0 tokens, 0 ms, $0.000012)\n    So",
+    ),
     "a cut reply after two failed tries": (
         Reply(
             step=2,
@@ -139,5 +147,5 @@ ENTRIES = {
 
 
 @pytest.mark.parametrize(("entry", "want"), ENTRIES.values(), ids=ENTRIES.keys())
-def test_an_entry_in_words(entry: AttemptBegan | AttemptStopped | Reply | Result | Over, want: str) -> None:
+def test_an_entry_in_words(entry: Entry, want: str) -> None:
     assert story(entry, full=False) == want

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import httpx
 import msgspec
 import pytest
 from agenttask.agent.state import State
 from agenttask.clock import ManualClock
+from agenttask.contract import Fallback
 from agenttask.journal import restore
 from agenttask.log import Kind, Patience, Record, read
 from agenttask.log.record import parse
-from agenttask.logtool.story import AttemptBegan, AttemptStopped, Configured, Entry, Message, Over, Reply, Result, tell
+from agenttask.logtool.story import (
+    AttemptBegan,
+    AttemptStopped,
+    Configured,
+    Entry,
+    Message,
+    OtherModel,
+    Over,
+    Reply,
+    Result,
+    tell,
+)
 from agenttask.store.memory import MemoryStore
 
-from tests.unit.agent.conftest import PREFIX, Attempts
+from tests.unit.agent.conftest import PREFIX, PRICE, Attempts
 from tests.unit.logtool.desks import killed_at_model_call, two_attempts
 
 
@@ -48,6 +61,8 @@ def brief(entries: list[Entry]) -> list[str]:
                 )
             case Result():
                 words.append(f"{entry.tool} gave {entry.text}")
+            case OtherModel():
+                words.append(f"now {entry.model}: {entry.why}")
             case Over():
                 words.append(f"over: {entry.outcome}")
     return words
@@ -157,3 +172,18 @@ async def test_what_a_rewind_has_lost_is_told_and_the_attempts_lost_with_it_are_
     lost = [entry.lost for entry in told if isinstance(entry, AttemptBegan)]
     assert lost[0] == ""
     assert lost[1].startswith(f"records 4 to 7 are left behind: record {run.broken} is damaged")
+
+
+async def test_another_model_is_told_with_what_was_wrong_with_the_one_before() -> None:
+    attempts = Attempts()
+    attempts.fallbacks = (Fallback(name="large", price=PRICE),)
+
+    async def overloaded(request: httpx.Request) -> httpx.Response | None:
+        asked = msgspec.json.decode(request.content)["model"]
+        return httpx.Response(503, text="full") if asked == "m" else None
+
+    attempts.world.before_model = overloaded
+    await attempts.run(1)
+    told = whole(await records_of(attempts))
+    assert brief(told)[3:5] == ["now large: m: HTTP 503: full", """1: ['echo({"n": 0})']"""]
+    assert [entry.cost_usd for entry in told if isinstance(entry, Reply)] == ["0.000120"] * 4
