@@ -16,7 +16,7 @@ from agenttask import contract
 from msgspec.structs import replace
 
 from agenttask_operator.exits import End
-from agenttask_operator.observed import Attempt, Counts, Outcome, Retry, Status, Task
+from agenttask_operator.observed import Attempt, Counts, Outcome, Retry, Status, Task, Waking
 
 MAX_DISRUPTION_SECONDS: Final = 60
 MAX_STALL_SECONDS: Final = 300
@@ -38,7 +38,11 @@ def close(*, status: Status, end: End, node: str | None, task: Task, policy: con
     entries = (
         _closed(one, end=end, node=node, now=now) if one.attempt == status.attempt else one for one in status.attempts
     )
-    return replace(status, attempts=tuple(entries), counts=counts, retry=replace(retry, not_before=not_before))
+    made = replace(status, attempts=tuple(entries), counts=counts, retry=replace(retry, not_before=not_before))
+    if end.outcome is not Outcome.PARKED or end.parked is None:
+        return made
+    wake = end.parked.wake
+    return replace(made, wake=Waking(park=end.parked.park, not_before=wake.not_before, budget_above=wake.budget_above))
 
 
 def fresh(*, status: Status, task: Task) -> Retry:
@@ -53,10 +57,11 @@ def fresh(*, status: Status, task: Task) -> Retry:
 
 
 def opened(*, status: Status, attempt: int, pod: str, now: datetime) -> Status:
-    """The status with a new attempt, whose pod is not known yet."""
+    """The status with a new attempt, whose pod is not known yet. What a run was parked for has come about by then."""
     entry = Attempt(attempt=attempt, pod=pod, start=now)
     kept = (*status.attempts, entry)[-KEPT_ATTEMPTS:]
-    return replace(status, attempt=attempt, pod_uid=None, attempts=kept, counts=status.counts or Counts())
+    wake = replace(status.wake, met=True) if status.wake is not None else None
+    return replace(status, attempt=attempt, pod_uid=None, attempts=kept, counts=status.counts or Counts(), wake=wake)
 
 
 def _believe(*, end: End, retry: Retry) -> End:
@@ -82,6 +87,8 @@ def _count(*, end: End, counts: Counts, retry: Retry) -> tuple[Counts, Retry]:
             return more, replace(retry, failures=retry.failures + 1)
         case Outcome.STALLED | Outcome.UNAVAILABLE:
             return counts, replace(retry, stalls=retry.stalls + 1)
+        case Outcome.PARKED:
+            return counts, replace(retry, parks=retry.parks + 1)
         case Outcome.SILENT:
             return counts, replace(retry, silent_exits=retry.silent_exits + 1)
         case _:
@@ -100,6 +107,9 @@ def _wait_seconds(*, end: End, retry: Retry, policy: contract.Retry) -> float:
         case Outcome.FENCED:
             # Once is a late predecessor. Again and again is somebody else's operator on the same log.
             return 0 if retry.fences == 1 else _exponential(retry.fences, most=MAX_STALL_SECONDS)
+        case Outcome.PARKED:
+            # Woken and parked again without a step between, a runner sees something that its operator does not.
+            return 0 if retry.parks == 1 else _exponential(retry.parks, most=MAX_STALL_SECONDS)
         case Outcome.STALLED | Outcome.UNAVAILABLE:
             return min(FIRST_STALL_SECONDS * 2.0 ** min(retry.stalls - 1, 16), MAX_STALL_SECONDS)
         case _:

@@ -19,12 +19,13 @@ from agenttask_operator.reasons import Reason
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
-    """How an attempt ended. `newest_attempt` is what a fenced runner found in the log."""
+    """How an attempt ended. `newest_attempt` is what a fenced runner found in the log, `parked` what one waits for."""
 
     outcome: Outcome
     reason: str
     message: str
     newest_attempt: int | None = None
+    parked: contract.Parked | None = None
 
 
 _SAID: Final = {
@@ -35,6 +36,7 @@ _SAID: Final = {
     contract.Outcome.STOPPED: Outcome.DISRUPTED,
     contract.Outcome.FENCED: Outcome.FENCED,
     contract.Outcome.STALLED: Outcome.STALLED,
+    contract.Outcome.PARKED: Outcome.PARKED,
 }
 
 _TARGETED: Final = {
@@ -96,11 +98,15 @@ def _runner_message(pod: Pod, attempt: int) -> End | None:
         return None
     if said.newest_attempt is not None and not 0 < said.newest_attempt < _MAX_ATTEMPT:
         return None
-    outcome = _SAID[said.outcome]
+    outcome, parked = _SAID[said.outcome], said.parked
+    if outcome is Outcome.PARKED and (parked is None or parked.wake == contract.Wake()):
+        return None  # it would wait for ever
     if outcome is Outcome.DISRUPTED:
         # It only knows that SIGTERM came; the pod knows from whom.
         return taken_away(pod) or _deleted(pod) or _disrupted(said.reason, said.message)
-    return End(outcome=outcome, reason=said.reason, message=said.message, newest_attempt=said.newest_attempt)
+    return End(
+        outcome=outcome, reason=said.reason, message=said.message, newest_attempt=said.newest_attempt, parked=parked
+    )
 
 
 def _disruption(pod: Pod, _: int) -> End | None:

@@ -23,7 +23,7 @@ import msgspec
 from agenttask import contract
 from msgspec.structs import replace
 
-from agenttask_operator import account, exits, forks, pods
+from agenttask_operator import account, exits, forks, pods, unreported
 from agenttask_operator.exits import End
 from agenttask_operator.forks import ForkRefusedError
 from agenttask_operator.observed import Attempt, Complaint, Counts, Outcome, Phase, Pod, Status, Task
@@ -49,6 +49,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     retry_at: datetime
     name_taken: bool = False
     """A pod of that name exists and is not this attempt's."""
+    may_have_run: bool = False
+    """It was, though, before it lost its labels."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     departed: Pod | None = None
     """The current attempt's pod as last seen, if it was seen to be deleted: evidence of why, never of whether."""
+    gone: tuple[Pod, ...] = ()
+    """Pods of `status.unreported` as last seen before they were deleted."""
     refusal: Refusal | None = None
     complaint: Complaint | None = None
     """What the kubelet says of the current pod, if that is `slow`."""
@@ -129,10 +133,10 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
     wanted = pods.digest(task=task, plan=plan, settings=snapshot.settings) if plan is not None else None
     status = _with_entry(task, now=now)
     pod = _pod_of(status=status, found=snapshot.pods) if _is_open(status) else None
-    status = _noticed(status=status, pod=pod, task=task)
+    status = _noticed(status=_gone_on(status, task=task), pod=pod, task=task)
     policy = _policy(task.spec)
     refusal = _standing(snapshot.refusal, status=status, task=task)
-    end = None
+    end, lost = None, False
     if _is_open(status):
         end = _end(snapshot=snapshot, status=status, pod=pod, wanted=wanted, refusal=refusal, now=now)
     if end is not None:
@@ -140,7 +144,9 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
         end = _asked_for(end=end, task=task)
         node = pod.spec.node_name if pod is not None else None
         status = account.close(status=status, end=end, node=node, task=task, policy=policy, now=second)
+        lost = _is_lost(snapshot=snapshot, status=status, pod=pod, refusal=refusal)
         pod = None
+    status = _reported(status, snapshot=snapshot, lost=lost)
     made_from = pod.metadata.annotations.get(pods.ANNOTATION_DIGEST) if pod is not None else None
     return View(
         task=task,
@@ -218,6 +224,13 @@ def _pod_of(*, status: Status, found: tuple[Pod, ...]) -> Pod | None:
     return next((pod for pod in found if pod.attempt == status.attempt), None)
 
 
+def _gone_on(status: Status, *, task: Task) -> Status:
+    """Without the wait that the reported record has left behind."""
+    wake, point = status.wake, task.checkpoint
+    past = wake is not None and point is not None and point.seq > wake.park
+    return replace(status, wake=None) if past else status
+
+
 def _noticed(*, status: Status, pod: Pod | None, task: Task) -> Status:
     """Record the pod, its node and what its runner went on from."""
     entry = status.current
@@ -241,6 +254,20 @@ def _noticed(*, status: Status, pod: Pod | None, task: Task) -> Status:
             status = replace(status, counts=replace(counts, resumes=counts.resumes + 1))
     attempts = tuple(entry if one.attempt == entry.attempt else one for one in status.attempts)
     return replace(status, attempts=attempts)
+
+
+def _is_lost(*, snapshot: Snapshot, status: Status, pod: Pod | None, refusal: Refusal | None) -> bool:
+    """Whether the attempt that has just ended had a pod of which nothing can be seen any more."""
+    if pod is not None or snapshot.departed is not None:
+        return False
+    return status.pod_uid is not None or (refusal is not None and refusal.may_have_run)
+
+
+def _reported(status: Status, *, snapshot: Snapshot, lost: bool) -> Status:
+    over = status.attempt - 1 if _is_open(status) else status.attempt
+    seen = (*snapshot.gone, *((snapshot.departed,) if snapshot.departed else ()), *snapshot.pods)
+    listed = unreported.noted(status, pods=seen, over=over, lost=status.attempt if lost else None)
+    return replace(status, unreported=listed)
 
 
 def _standing(refusal: Refusal | None, *, status: Status, task: Task) -> Refusal | None:

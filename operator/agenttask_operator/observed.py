@@ -49,6 +49,8 @@ class Outcome(StrEnum):
     """The store did not answer."""
     STALLED = "Stalled"
     """The runner says that someone is needed."""
+    PARKED = "Parked"
+    """The runner waits for something, and needs no pod meanwhile."""
     FENCED = "Fenced"
     """The log holds a newer claim."""
     OOM_KILLED = "OOMKilled"
@@ -262,9 +264,19 @@ class Retry(_Read, frozen=True, kw_only=True):
     disruptions: int = 0
     stalls: int = 0
     silent_exits: int = 0
+    parks: int = 0
     fences: int = 0
     """Fenced attempts in a row, new steps notwithstanding."""
     not_before: datetime | None = None
+
+
+class Waking(contract.Wake, frozen=True, kw_only=True):
+    """`status.wake`: what a parked run waits for, until a record newer than its park is reported."""
+
+    park: int
+    """Number of the record that parked it."""
+    met: bool = False
+    """The wait is over, whatever has come about since."""
 
 
 class Condition(_Read, frozen=True, kw_only=True, omit_defaults=False):
@@ -289,6 +301,9 @@ class Status(_Read, frozen=True, kw_only=True):
     pod_uid: str | None = msgspec.field(name="podUID", default=None)
     location: contract.Location | None = None
     forked_from: contract.ForkedFrom | None = None
+    wake: Waking | None = None
+    unreported: tuple[int, ...] = ()
+    """Attempts whose runner may still run: no kubelet has said that it has ended."""
     attempts: tuple[Attempt, ...] = ()
     counts: Counts | None = None
     retry: Retry | None = None

@@ -77,7 +77,7 @@ def plan(*, task: Task, settings: Settings) -> Plan:
         budget=spec.budget,
     )
     made = Plan(spec=told, location=_location(task=task, spec=spec, settings=settings))
-    size = len(_assignment(task=task, plan=made, attempt=2**31, with_checkpoint=True).encode())
+    size = len(_assignment(task=task, plan=made, attempt=2**31, with_progress=True).encode())
     if size > contract.MAX_ASSIGNMENT_BYTES:
         limit = contract.MAX_ASSIGNMENT_BYTES
         raise SpecInvalidError(f"The spec takes {size} bytes in its pod, and {limit} is the most that fits.")
@@ -86,13 +86,13 @@ def plan(*, task: Task, settings: Settings) -> Plan:
 
 def digest(*, task: Task, plan: Plan, settings: Settings) -> str:
     """Digest of the pod this task would get now, whatever its attempt: 16 hexadecimal digits."""
-    template = _manifest(task=task, plan=plan, settings=settings, attempt=0, with_checkpoint=False)
+    template = _manifest(task=task, plan=plan, settings=settings, attempt=0, with_progress=False)
     return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def render(*, task: Task, plan: Plan, settings: Settings, attempt: int) -> dict[str, Any]:
     """The pod of one attempt. `task` is the object that records the attempt, so that its checkpoint is no older."""
-    manifest = _manifest(task=task, plan=plan, settings=settings, attempt=attempt, with_checkpoint=True)
+    manifest = _manifest(task=task, plan=plan, settings=settings, attempt=attempt, with_progress=True)
     manifest["metadata"]["annotations"][ANNOTATION_DIGEST] = digest(task=task, plan=plan, settings=settings)
     return manifest
 
@@ -108,8 +108,8 @@ def _location(*, task: Task, spec: contract.TaskSpec, settings: Settings) -> con
     return place
 
 
-def _assignment(*, task: Task, plan: Plan, attempt: int, with_checkpoint: bool) -> str:
-    recorded = task.checkpoint if with_checkpoint else None
+def _assignment(*, task: Task, plan: Plan, attempt: int, with_progress: bool) -> str:
+    recorded, wake = task.checkpoint if with_progress else None, task.status.wake
     assignment = contract.Assignment(
         contract=contract.CONTRACT,
         namespace=task.metadata.namespace,
@@ -121,11 +121,13 @@ def _assignment(*, task: Task, plan: Plan, attempt: int, with_checkpoint: bool) 
         recorded_key=recorded.key if recorded else None,
         recorded_seq=recorded.seq if recorded else None,
         forked_from=task.status.forked_from,
+        unreported=task.status.unreported if with_progress else None,
+        met_park=wake.park if with_progress and wake is not None and wake.met else None,
     )
     return msgspec.json.encode(assignment).decode()
 
 
-def _manifest(*, task: Task, plan: Plan, settings: Settings, attempt: int, with_checkpoint: bool) -> dict[str, Any]:
+def _manifest(*, task: Task, plan: Plan, settings: Settings, attempt: int, with_progress: bool) -> dict[str, Any]:
     user: Mapping[str, Any] = task.spec.get("pod") or {}
     meta = task.metadata
     return {
@@ -145,7 +147,7 @@ def _manifest(*, task: Task, plan: Plan, settings: Settings, attempt: int, with_
                 "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",
                 **user.get("annotations", {}),
                 contract.ANNOTATION_ASSIGNMENT: _assignment(
-                    task=task, plan=plan, attempt=attempt, with_checkpoint=with_checkpoint
+                    task=task, plan=plan, attempt=attempt, with_progress=with_progress
                 ),
             },
             "ownerReferences": [

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from agenttask import contract
 
-from agenttask_operator import fold, forks, pods, status
+from agenttask_operator import fold, forks, pods, status, unreported
 from agenttask_operator.cluster import Cluster, ClusterError, ConflictError, ExistsError, NotFoundError, RefusedError
 from agenttask_operator.decide import Decision, decide
 from agenttask_operator.fold import Refusal, Snapshot
@@ -51,6 +51,13 @@ class Departed:
     def get(self, uid: str | None) -> Pod | None:
         """The pod as last seen."""
         return self._pods.get(uid) if uid is not None else None
+
+    def of(self, task: Task) -> tuple[Pod, ...]:
+        """Those of its attempts of which no kubelet had said that they were over."""
+        listed = task.status.unreported
+        if not listed:
+            return ()
+        return tuple(pod for pod in self._pods.values() if pod.attempt in listed and pod.owned_by(task.metadata.uid))
 
     def drop(self, uid: str | None) -> None:
         """Its end is recorded."""
@@ -136,6 +143,7 @@ class Reconciler:
             pods=pods,
             settings=self._settings,
             departed=self.departed.get(task.status.pod_uid),
+            gone=self.departed.of(task),
             refusal=self._refusals.get(key),
             complaint=self._complaints.get(key),
             source=source,
@@ -153,6 +161,9 @@ class Reconciler:
             logger.info("%s/%s %s: attempt %d %s %s", *key, decision.rule, made.attempt, made.phase, made.reason)
             if made.pod_uid != before.status.pod_uid:
                 self.departed.drop(before.status.pod_uid)
+            for seen in snapshot.gone:
+                if seen.metadata.uid != made.pod_uid:
+                    self.departed.drop(seen.metadata.uid)
         if decision.create:
             await self._create(key=key, task=task)
         for pod in decision.delete:
@@ -176,33 +187,34 @@ class Reconciler:
         try:
             await self._cluster.create_pod(manifest)
         except RefusedError as error:
-            self._refuse(key=key, task=task, message=str(error), name_taken=False)
+            self._refuse(key=key, task=task, message=str(error))
         except ExistsError as error:
-            if not await self._adopt(task=task, attempt=attempt):
-                self._refuse(key=key, task=task, message=str(error), name_taken=True)
+            pod = await self._named(task=task, attempt=attempt)
+            own = pod.owned_by(task.metadata.uid)
+            if not own or (pod.attempt, pod.task) != (attempt, task.metadata.name):
+                lost = own and await self._delete_stray(task=task, pod=pod)
+                self._refuse(key=key, task=task, message=str(error), name_taken=True, may_have_run=lost)
         else:
             self._refusals.pop(key, None)
 
-    async def _adopt(self, *, task: Task, attempt: int) -> bool:
-        """Whether the pod that has the name is this attempt's: made by an operator that died before it could say so.
-
-        One of the task's that lost its labels since is found by no listing again: it is deleted, and its number burnt.
-        """
-        meta = task.metadata
-        name = contract.pod_name(task=meta.name, attempt=attempt)
+    async def _named(self, *, task: Task, attempt: int) -> Pod:
+        """The pod that has the attempt's name: this attempt's, if it was made by an operator that died thereupon."""
+        name = contract.pod_name(task=task.metadata.name, attempt=attempt)
         try:
-            pod = await self._cluster.get_pod(namespace=meta.namespace, name=name)
+            return await self._cluster.get_pod(namespace=task.metadata.namespace, name=name)
         except NotFoundError as error:
             raise ConflictError(f"Pod {name} was there and is gone") from error
-        if not pod.owned_by(meta.uid):
-            return False
-        if pod.attempt == attempt and pod.task == meta.name:
-            return True
-        logger.warning("%s/%s deletes pod %s, which has lost its labels", meta.namespace, meta.name, name)
-        await self._cluster.delete_pod(namespace=meta.namespace, name=name, uid=pod.metadata.uid)
-        return False
 
-    def _refuse(self, *, key: Key, task: Task, message: str, name_taken: bool) -> None:
+    async def _delete_stray(self, *, task: Task, pod: Pod) -> bool:
+        """Delete a pod of the task that lost its labels, since no listing finds it again; whether it may have run."""
+        meta = pod.metadata
+        logger.warning("%s/%s deletes pod %s, which has lost its labels", meta.namespace, task.metadata.name, meta.name)
+        await self._cluster.delete_pod(namespace=meta.namespace, name=meta.name, uid=meta.uid)
+        return unreported.may_run(pod)
+
+    def _refuse(
+        self, *, key: Key, task: Task, message: str, name_taken: bool = False, may_have_run: bool = False
+    ) -> None:
         old = self._refusals.get(key)
         again = old is not None and (old.attempt, old.generation) == (task.status.attempt, task.metadata.generation)
         times = old.times + 1 if old is not None and again else 1
@@ -213,6 +225,7 @@ class Reconciler:
             times=times,
             retry_at=self._clock() + timedelta(seconds=min(2 ** min(times, 8), MAX_REFUSAL_SECONDS)),
             name_taken=name_taken,
+            may_have_run=may_have_run,
         )
         logger.warning("%s/%s attempt %d: %s", *key, task.status.attempt, message)
 

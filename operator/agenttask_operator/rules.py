@@ -8,8 +8,8 @@ Pure. Each looks at a `View`, in which the facts are folded already, and returns
     terminating, waiting_container,
     held_up, unscheduled, starting,
     running                           an attempt is open and has one
-    exhausted, invalid, waiting,
-    start                             no attempt is open
+    exhausted, invalid, parked,
+    waiting, start                    no attempt is open
 """
 
 from __future__ import annotations
@@ -184,6 +184,18 @@ def invalid(view: View) -> Verdict | None:
     return Verdict(phase=view.idle_phase, saying=view.problem, status=view.status, stalled=view.problem, until=until)
 
 
+def parked(view: View) -> Verdict | None:
+    """The run waits for a time, or for a larger budget: no pod until then. Someone is needed where no time is set."""
+    wake, entry = view.status.wake, view.status.current
+    if wake is None or wake.met or entry is None or view.plan is None:
+        return None
+    if contract.is_met(wake, budget=view.plan.spec.budget, now=view.now):
+        return None
+    saying = _said(entry)
+    stalled = saying if wake.not_before is None else None
+    return Verdict(phase=view.idle_phase, saying=saying, status=view.status, stalled=stalled, until=wake.not_before)
+
+
 def waiting(view: View) -> Verdict | None:
     """The next attempt is due later; an edit of the spec brings it forward."""
     retry = account.fresh(status=view.status, task=view.task)
@@ -227,6 +239,7 @@ RULES: Final[tuple[Rule, ...]] = (
     running,
     exhausted,
     invalid,
+    parked,
     waiting,
     start,
 )

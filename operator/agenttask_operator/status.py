@@ -198,7 +198,7 @@ def _hurt(entry: Attempt, *, lost: bool) -> Event:
 
 
 def _ended(entry: Attempt) -> Event:
-    calm = {Outcome.COMPLETED, Outcome.STOPPED, Outcome.REPLACED}
+    calm = {Outcome.COMPLETED, Outcome.STOPPED, Outcome.REPLACED, Outcome.PARKED}
     weight = Weight.NORMAL if entry.outcome in calm else Weight.WARNING
     note = f"Attempt {entry.attempt} ended ({entry.outcome}): {entry.message or entry.reason}"
     return _event(weight, entry.reason or "Ended", "End", note)

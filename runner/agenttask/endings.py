@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from agenttask.agent.events import Ended
+from agenttask.agent.state import Wait
 from agenttask.agent.stop import StopRequested
-from agenttask.contract import CONTRACT, MAX_TERMINATION_BYTES, Exit, Outcome, RunnerReason, Termination
+from agenttask.contract import CONTRACT, MAX_TERMINATION_BYTES, Exit, Outcome, Parked, RunnerReason, Termination
 from agenttask.errors import (
     CheckpointCorrupt,
     CheckpointGone,
@@ -53,6 +54,7 @@ class Ending:
     newest_attempt: int | None = None
     head: RecordRef | None = None
     answer: str | None = None
+    parked: Parked | None = None
 
 
 def of_run(*, ended: Ended, head: RecordRef) -> Ending:
@@ -65,6 +67,19 @@ def of_run(*, ended: Ended, head: RecordRef) -> Ending:
         head=head,
         newest_attempt=head.attempt,
         answer=ended.answer,
+    )
+
+
+def of_wait(*, wait: Wait, head: RecordRef) -> Ending:
+    """The run is parked by record `head`."""
+    return Ending(
+        exit=Exit.PARKED,
+        outcome=Outcome.PARKED,
+        reason=wait.parked.reason,
+        message=wait.parked.message,
+        head=head,
+        newest_attempt=head.attempt,
+        parked=Parked(park=wait.seq, wake=wait.parked.wake),
     )
 
 
@@ -98,6 +113,7 @@ def encode_termination(*, ending: Ending, attempt: int) -> bytes:
         seq=head.seq if head else None,
         key=head.key if head else None,
         digest=head.digest if head else None,
+        parked=ending.parked,
     )
     encoded = msgspec.json.encode(termination)
     while len(encoded) > MAX_TERMINATION_BYTES:

@@ -20,6 +20,7 @@ from agenttask.agent.events import (
     Event,
     Intended,
     ModelSwitched,
+    Parked,
     Replied,
     ToolReturned,
     decode,
@@ -107,6 +108,11 @@ def _known(record: Record) -> list[Event]:
         return events_of(record)
     except FormatTooNew:
         return []
+
+
+def _kind(events: Iterable[Event]) -> Kind:
+    last = {Ended: Kind.FINAL, Parked: Kind.PARK}
+    return next((last[type(event)] for event in events if type(event) in last), Kind.EVENTS)
 
 
 class Journal:
@@ -200,7 +206,7 @@ class Journal:
         if self._log.snapshot_due:
             await self._log.snapshot(frozen(self._durable))
         ref = await self._log.append(
-            kind=Kind.FINAL if any(isinstance(event, Ended) for event in events) else Kind.EVENTS,
+            kind=_kind(events),
             events=[encode(event) for event in events],
             step=self._durable.step + len(replies),
             max_steps=self._max_steps,

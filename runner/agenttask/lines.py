@@ -7,18 +7,21 @@ from typing import Any, Protocol, TextIO
 import msgspec
 
 from agenttask.agent.events import (
+    AnswerRefused,
     CameToLight,
     Claimed,
     Ended,
     Event,
     Intended,
     ModelSwitched,
+    Parked,
     Reconfigured,
     Replied,
     Started,
     Stopped,
     ToolReturned,
     Withdrawn,
+    Woken,
 )
 from agenttask.agent.state import State
 from agenttask.clock import Clock
@@ -88,13 +91,15 @@ def describe(event: Event) -> tuple[str, dict[str, Any]]:
             }
         case Intended() | Withdrawn() | ToolReturned() | CameToLight():
             return _describe_call(event)
-        case ModelSwitched() | Ended() | Stopped() | Claimed():
+        case AnswerRefused():
+            return "refused", {}
+        case ModelSwitched() | Ended() | Stopped() | Parked() | Woken() | Claimed():
             return _describe_rare(event)
         case Started() | Reconfigured():
             return type(event).__name__.lower(), {"tools": len(event.tools)}
 
 
-def _describe_rare(event: ModelSwitched | Ended | Stopped | Claimed) -> tuple[str, dict[str, Any]]:
+def _describe_rare(event: ModelSwitched | Ended | Stopped | Parked | Woken | Claimed) -> tuple[str, dict[str, Any]]:
     match event:
         case ModelSwitched():
             return "model-switched", {"model": event.model, "why": event.why, "failedTries": len(event.failed)}
@@ -102,6 +107,10 @@ def _describe_rare(event: ModelSwitched | Ended | Stopped | Claimed) -> tuple[st
             return "ended", {"outcome": event.outcome, "reason": event.reason}
         case Stopped():
             return "stopped", {"reason": event.reason}
+        case Parked():
+            return "parked", {"reason": event.reason, "message": event.message}
+        case Woken():
+            return "woken", {}
         case Claimed():
             return "claimed", {}
 

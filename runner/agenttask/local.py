@@ -19,16 +19,19 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from agenttask.agent.state import State
 from agenttask.clock import Clock, SystemClock
 from agenttask.contract import (
     CONTRACT,
     Assignment,
+    Budget,
     ForkedFrom,
     Location,
     Model,
     Outcome,
     ResumeFrom,
     TaskSpec,
+    is_met,
     log_prefix,
     origin,
     other_store,
@@ -149,12 +152,20 @@ async def assign(*, run: LocalRun, store: Store, clock: Clock, environment: Mapp
         spec=with_model(manifest.spec, environment=environment),
         # Who runs it again says thereby that the process before is over.
         unreported=(),
+        met_park=_met_park(state, budget=manifest.spec.budget, clock=clock),
         forked_from=await _forked_from(runs, resume=manifest.spec.resume_from, clock=clock) if not found.head else None,
     )
     if assignment.spec.agent.model is None:
         raise SpecInvalid(f"no model: set spec.agent.model, or {ENV_BASE_URL} and {ENV_MODEL}")
     check(assignment)
     return assignment
+
+
+def _met_park(state: State, *, budget: Budget, clock: Clock) -> int | None:
+    """Where the run is parked, if what it waits for has come about: here nobody else judges that."""
+    if state.wait is None or not is_met(state.wait.parked.wake, budget=budget, now=clock.now()):
+        return None
+    return state.wait.seq
 
 
 async def _forked_from(runs: _Runs, *, resume: ResumeFrom | None, clock: Clock) -> ForkedFrom | None:

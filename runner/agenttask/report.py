@@ -24,6 +24,7 @@ from agenttask.contract import (
     LostUsage,
     ProgressStatus,
     ResultStatus,
+    RunnerReason,
     RunnerStatus,
     UsageStatus,
 )
@@ -71,13 +72,7 @@ def render(
             model=state.model or None,
         ),
         usage=_usage(state),
-        result=None
-        if state.ended is None
-        else ResultStatus(
-            answer=cut_text(state.ended.answer or state.last_words, limit=ANSWER_BYTES),
-            key=head.key,
-            partial=not state.ended.answer or None,
-        ),
+        result=None if state.ended is None and not _out_of_budget(state) else _result(state, key=head.key),
     )
 
 
@@ -144,6 +139,17 @@ def cut_text(text: str, *, limit: int) -> str:
     return raw[: limit - 3].decode(errors="ignore") + "…"
 
 
+def _out_of_budget(state: State) -> bool:
+    return state.wait is not None and state.wait.parked.reason == RunnerReason.BUDGET_EXHAUSTED
+
+
+def _result(state: State, *, key: str) -> ResultStatus:
+    """What the run has come to: its answer, else the model's last words."""
+    answer = state.ended.answer if state.ended is not None else ""
+    cut = cut_text(answer or state.last_words, limit=ANSWER_BYTES)
+    return ResultStatus(answer=cut, key=key, partial=not answer or None)
+
+
 def _inherited(state: State) -> InheritedUsage | None:
     if (used := state.inherited) is None:
         return None
@@ -159,6 +165,8 @@ def _inherited(state: State) -> InheritedUsage | None:
 def _doing(state: State) -> str:
     if state.ended is not None:
         return cut_text(state.ended.message, limit=MESSAGE_BYTES)
+    if state.wait is not None:
+        return cut_text(f"parked: {state.wait.parked.message}", limit=MESSAGE_BYTES)
     if state.stopped:
         return "stopped; to be resumed"
     if state.doubtful_calls:

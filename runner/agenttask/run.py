@@ -4,6 +4,7 @@ open the log ──final──────────────────�
     │ claimed                                     ▼
 restore ──▶ Started / Reconfigured ──▶ loop ──▶ last status write ──▶ exit 0
                                         │ stop, model trouble: append Stopped ──▶ exit 75, 78
+                                        │ something to wait for: append Parked ─▶ exit 76
                                         │ fenced, store trouble ────────────────▶ exit 77, 69, 78
 """
 
@@ -11,16 +12,19 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
+from typing import Any, NamedTuple
 
 import httpx
 
-from agenttask.agent.checks import check_tools
-from agenttask.agent.events import Reconfigured, Started, Stopped
+from agenttask.agent.checks import check_answer, check_schemas, check_tools
+from agenttask.agent.events import Parked, Reconfigured, Started, Stopped, Woken
 from agenttask.agent.loop import Loop
+from agenttask.agent.output import finish_schema, system_prompt
+from agenttask.agent.park import Pausing, parked, pause_of, spoken
 from agenttask.agent.result import Caller
 from agenttask.agent.settle import Settler
 from agenttask.agent.state import State
@@ -28,8 +32,8 @@ from agenttask.agent.stop import Stop, StopRequested
 from agenttask.agent.toolbelt import Toolbelt
 from agenttask.agent.toolbelt import opened as opened_tools
 from agenttask.clock import Clock
-from agenttask.contract import CONTRACT, Agent, Assignment, Model, log_prefix
-from agenttask.endings import Ending, of_error, of_run
+from agenttask.contract import CONTRACT, Agent, Assignment, Model, Tool, log_prefix
+from agenttask.endings import Ending, of_error, of_run, of_wait
 from agenttask.errors import AgentTaskError, InDoubt, SpecInvalid, ToolsUnavailable
 from agenttask.fork import seed
 from agenttask.journal import Journal, charge, restore
@@ -112,7 +116,12 @@ class _Attempt:
             witnesses=(LineWitness(lines=self._around.lines), reporter),
             every_steps=self._spec.checkpoint.every_steps,
         )
-        reporter.start(state=state, head=self._journal.head)
+        if state.wait is not None:
+            # All before the first report, so that what is reported is newer than the park only if it is past it.
+            if state.wait.seq != self._assignment.met_park:
+                return await self._park(state.wait.parked, journal=self._journal, reporter=reporter)
+            await self._journal.commit(Woken(time=spoken(self._around.clock.now())))
+        reporter.start(state=self._journal.state, head=self._journal.head)
         try:
             return await self._work(model=model, journal=self._journal, reporter=reporter)
         finally:
@@ -174,7 +183,11 @@ class _Attempt:
                 await self._begin(journal, belt)
                 async with self._loop(model=model, journal=journal, belt=belt) as loop:
                     ended = await loop.run()
-        except (StopRequested, ModelError, InDoubt, SpecInvalid, ToolsUnavailable) as error:
+        except (StopRequested, ModelError, InDoubt, SpecInvalid, ToolsUnavailable, Pausing) as error:
+            pause = pause_of(error, state=journal.state, jitter=self._around.random.random())
+            if pause is not None:
+                event = parked(pause, now=self._around.clock.now())
+                return await self._park(event, journal=journal, reporter=reporter)
             calling = isinstance(error, StopRequested) and error.calling
             tried = error.failed if isinstance(error, ModelError) else ()
             await journal.commit(Stopped(reason=of_error(error).reason, calling=calling, failed=tried))
@@ -183,18 +196,25 @@ class _Attempt:
         await reporter.finish(sleep=stop.sleep)
         return of_run(ended=ended, head=journal.head)
 
+    async def _park(self, event: Parked, *, journal: Journal, reporter: Reporter) -> Ending:
+        await journal.commit(event)
+        await reporter.flush()
+        if journal.state.wait is None:
+            raise AssertionError("parked, and not waiting")
+        return of_wait(wait=journal.state.wait, head=journal.head)
+
     async def _begin(self, journal: Journal, belt: Toolbelt) -> None:
         """Freeze what shapes requests, or note how the task was edited since."""
         state, agent = journal.state, self._spec.agent
-        schemas = tuple(tool_schema(tool) for tool in belt.tools)
+        shape = shape_of(agent, tools=belt.tools)
         if not state.started:
-            await journal.commit(
-                Started(prompt=self._spec.prompt or "", system_prompt=agent.system_prompt, tools=schemas)
-            )
+            check_schemas(agent)
+            await journal.commit(Started(prompt=self._spec.prompt or "", **shape._asdict()))
             return
         refuse_other_prompt(state=state, prompt=self._spec.prompt)
-        if (state.system_prompt, state.tools) != (agent.system_prompt, schemas):
-            await journal.commit(Reconfigured(system_prompt=agent.system_prompt, tools=schemas))
+        if (state.system_prompt, state.tools, state.finish) != shape:
+            check_schemas(agent)
+            await journal.commit(Reconfigured(**shape._asdict()))
 
     def _tools(self) -> contextlib.AbstractAsyncContextManager[Toolbelt]:
         task, around = self._assignment, self._around
@@ -233,6 +253,8 @@ class _Attempt:
                 tools=belt,
                 settler=settler,
                 guarded=belt.guarded,
+                sleeps={tool.name: tool.sleep.max_seconds for tool in self._spec.agent.tools if tool.sleep},
+                agent=self._spec.agent,
                 budget=self._spec.budget,
                 stop=around.stop,
                 clock=around.clock,
@@ -262,7 +284,25 @@ def check(assignment: Assignment) -> Model:
         raise SpecInvalid("no model: set spec.agent.model, or a default for all tasks")
     check_options(agent.model)
     check_tools(agent)
+    check_answer(agent)
     return agent.model
+
+
+class Shape(NamedTuple):
+    """What of an agent shapes every request."""
+
+    system_prompt: str | None
+    tools: tuple[dict[str, Any], ...]
+    finish: bool
+
+
+def shape_of(agent: Agent, *, tools: Sequence[Tool]) -> Shape:
+    """As the first attempt sends it, and every later one until the task is edited."""
+    schemas = [tool_schema(tool) for tool in tools]
+    finish = agent.finish == "Tool"
+    if finish:
+        schemas.append(finish_schema(agent.output))
+    return Shape(system_prompt=system_prompt(agent), tools=tuple(schemas), finish=finish)
 
 
 def check_options(model: Model) -> None:
@@ -274,7 +314,10 @@ def check_options(model: Model) -> None:
 
 def has_guarded_tools(agent: Agent) -> bool:
     """Whether it has, or may have, tools of which a call must not run twice."""
-    recoveries = [*(tool.recovery for tool in agent.tools), *(server.recovery for server in agent.mcp_servers)]
+    recoveries = [
+        *(tool.recovery for tool in agent.tools if tool.sleep is None),
+        *(server.recovery for server in agent.mcp_servers),
+    ]
     return any(each != "Idempotent" for each in recoveries)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from agenttask.agent.reducer import estimate_tokens
 from agenttask.agent.state import State
-from agenttask.contract import Budget
+from agenttask.contract import Above, Budget
 
 SMALLEST_REPLY: Final = 16
 """Tokens. For a reply that could not even be so long, no request is paid."""
@@ -26,6 +26,12 @@ def exhausted(*, state: State, budget: Budget) -> str | None:
     if left - (size := prompt_size(state)) < SMALLEST_REPLY:
         return f"{left} of the budget's {budget.tokens} tokens are left, and the next request alone has about {size}"
     return None
+
+
+def needs(state: State) -> Above:
+    """What a budget must be above so that it is not exhausted."""
+    tokens = state.tokens + prompt_size(state) + SMALLEST_REPLY - 1
+    return Above(steps=state.step, tokens=tokens, cost_usd=state.spent_usd)
 
 
 def reply_limit(*, state: State, budget: Budget) -> int | None:

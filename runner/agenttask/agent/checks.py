@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from agenttask.agent.schema import flaw
 from agenttask.agent.template import TemplateError, names
-from agenttask.contract import RUNNER_ONLY, Agent, McpServer, Probe, Tool, secrets_of
+from agenttask.contract import FINISH_TOOL, RUNNER_ONLY, Agent, McpServer, Probe, Tool, secrets_of
 from agenttask.errors import SpecInvalid
 
 
@@ -23,6 +24,29 @@ def check_tools(agent: Agent) -> None:
         secrets_of(agent)
     except ValueError as error:
         raise SpecInvalid(str(error)) from error
+
+
+def check_answer(agent: Agent) -> None:
+    """Raises `SpecInvalid` if the answer cannot be given in the way that is asked for."""
+    called, output = agent.finish == "Tool", agent.output
+    if agent.tool_choice != "Auto" and (agent.tool_choice == "Required") != called:
+        raise SpecInvalid("toolChoice Required needs finish Tool, and toolChoice None cannot have it")
+    if called and any(tool.name == FINISH_TOOL for tool in agent.tools):
+        raise SpecInvalid(f"the tool {FINISH_TOOL} is the one that ends the task")
+    if called and output.format == "XmlTag":
+        raise SpecInvalid("an answer that is given by a tool has no tag")
+    if (output.tag is None) == (output.format == "XmlTag"):
+        raise SpecInvalid("output: the format XmlTag needs a tag, and a tag needs it")
+    if output.schema is not None and output.format == "Text":
+        raise SpecInvalid("output: a schema needs the format Json or XmlTag")
+
+
+def check_schemas(agent: Agent) -> None:
+    """Raises `SpecInvalid` for what is no JSON Schema, naming whose it is."""
+    of_tools = ((f"the parameters of tool {tool.name}", tool.parameters) for tool in agent.tools)
+    for of, schema in (*of_tools, ("output.schema", agent.output.schema)):
+        if schema and (problem := flaw(schema)):
+            raise SpecInvalid(f"{of} are no sound JSON Schema: {problem}")
 
 
 def _check_tool(tool: Tool) -> None:
@@ -52,8 +76,12 @@ def _check_passed(names: Sequence[str], *, of: str) -> None:
 
 
 def _check_means(means: Tool | Probe, *, tool: Tool, of: str) -> None:
-    if sum(map(bool, (means.http, means.command, means.python))) != 1:
-        raise SpecInvalid(f"{of}: exactly one of http, command and python is needed")
+    sleep = means.sleep if isinstance(means, Tool) else None
+    if sum(each is not None for each in (means.http, means.command, means.python, sleep)) != 1:
+        kinds = "http, command, python and sleep" if isinstance(means, Tool) else "http, command and python"
+        raise SpecInvalid(f"{of}: exactly one of {kinds} is needed")
+    if sleep is not None and tool.probe is not None:
+        raise SpecInvalid(f"{of}: to sleep twice does no harm; it needs no probe")
     if any("\0" in word for word in means.command or ()):
         raise SpecInvalid(f"{of}: a command cannot have NUL characters in it")
     if means.http is not None:

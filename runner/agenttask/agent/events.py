@@ -13,6 +13,8 @@ from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
+from agenttask.contract import Wake
+
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="type"):
     """Base of all events: JSON objects whose `type` says which."""
@@ -72,6 +74,8 @@ class Started(_Event, frozen=True, tag="started"):
     system_prompt: str | None = None
     tools: tuple[dict[str, Any], ...] = ()
     """Tool schemas as they are sent, in the order of the task's list."""
+    finish: bool = False
+    """The answer is given by calling the tool `finish`."""
 
 
 class Reconfigured(_Event, frozen=True, tag="reconfigured"):
@@ -79,6 +83,7 @@ class Reconfigured(_Event, frozen=True, tag="reconfigured"):
 
     system_prompt: str | None = None
     tools: tuple[dict[str, Any], ...] = ()
+    finish: bool = False
 
 
 class Replied(_Event, frozen=True, tag="replied"):
@@ -173,6 +178,12 @@ class CameToLight(_Event, frozen=True, tag="cameToLight"):
     """It has run once more since: this is how its first run ended."""
 
 
+class AnswerRefused(_Event, frozen=True, tag="answerRefused"):
+    """The model's answer has not the form it must have, and the model is asked for another."""
+
+    why: str
+
+
 class Stopped(_Event, frozen=True, tag="stopped"):
     """The attempt ended on purpose, and says whether it left a model call behind whose reply it never saw."""
 
@@ -182,6 +193,27 @@ class Stopped(_Event, frozen=True, tag="stopped"):
     """What was tried before the models were given up for now."""
 
     passing: ClassVar[frozenset[str]] = frozenset({"type", "reason", "calling", "failed"})
+
+
+class Parked(_Event, frozen=True, tag="parked"):
+    """The run waits, and its attempt ends. The number of this event's record is the park's identity."""
+
+    reason: str
+    message: str
+    wake: Wake
+    calls: tuple[str, ...] = ()
+    """Calls of the newest reply that ask for nothing but this wait."""
+
+    passing: ClassVar[frozenset[str]] = frozenset({"type", "reason", "message", "wake", "calls"})
+
+
+class Woken(_Event, frozen=True, tag="woken"):
+    """The wait is over, and the calls that asked for it have their result."""
+
+    time: str
+    """Time of day, RFC 3339 in UTC: what the model is told."""
+
+    passing: ClassVar[frozenset[str]] = frozenset({"type", "time"})
 
 
 class Ended(_Event, frozen=True, tag="ended"):
@@ -203,7 +235,10 @@ Event: TypeAlias = (
     | Withdrawn
     | ToolReturned
     | CameToLight
+    | AnswerRefused
     | Stopped
+    | Parked
+    | Woken
     | Ended
 )
 

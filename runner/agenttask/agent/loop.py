@@ -10,24 +10,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Protocol, assert_never
 
 from agenttask.agent.budget import exhausted, money_left, prompt_size, reply_limit
-from agenttask.agent.events import Ended, Event, Intended, ModelSwitched, Replied, ToolReturned, Withdrawn
+from agenttask.agent.events import (
+    AnswerRefused,
+    Ended,
+    Event,
+    Intended,
+    ModelSwitched,
+    Replied,
+    ToolReturned,
+    Withdrawn,
+)
+from agenttask.agent.park import Pausing
 from agenttask.agent.settle import Settler
 from agenttask.agent.state import Call, State
 from agenttask.agent.stop import Stop, StopRequested
 from agenttask.agent.tools import Tools
-from agenttask.agent.turn import CallModel, Finish, Intend, RunCalls, Settle, failed, next_action
+from agenttask.agent.turn import (
+    Action,
+    AskAgain,
+    CallModel,
+    Finish,
+    Intend,
+    Park,
+    RunCalls,
+    Settle,
+    failed,
+    next_action,
+)
 from agenttask.clock import Clock
-from agenttask.contract import Budget, RunnerReason
+from agenttask.contract import Agent, Budget, RunnerReason
 from agenttask.errors import Fenced, StoreError
 from agenttask.model.client import Ask, Outcome, Switched
 from agenttask.model.failures import ModelError
 
 PARALLEL_CALLS = 8
+TOOL_CHOICES = {"Auto": None, "Required": "required", "None": "none"}
+"""What a request says of each `agent.toolChoice`."""
 ENDS = frozenset({RunnerReason.MODEL_REFUSED, RunnerReason.CONTEXT_TOO_LONG})
 """What ends a task for good, since sending the same conversation again cannot help."""
 
@@ -65,14 +88,18 @@ class Loop:
         tools: Tools,
         settler: Settler,
         guarded: Collection[str],
+        sleeps: Mapping[str, int],
+        agent: Agent,
         budget: Budget,
         stop: Stop,
         clock: Clock,
     ) -> None:
-        """`guarded` are the tools of which a call must not run twice."""
+        """`guarded` are the tools of which a call must not run twice, `sleeps` those that wait, with their most."""
         self._steps = steps
         self._settler = settler
         self._guarded = guarded
+        self._sleeps = sleeps
+        self._agent = agent
         self._fenced = False
         self._told = False
         self._model = model
@@ -85,15 +112,15 @@ class Loop:
     async def run(self) -> Ended:
         """Go on until the final record is durable.
 
-        Raises `StopRequested` at the first point where nothing is in flight, `ModelError` or `InDoubt` if someone is
-        needed, and what an append raises.
+        Raises `StopRequested` at the first point where nothing is in flight, `Pausing` if there is something to wait
+        for, `ModelError` or `InDoubt` if someone is needed, and what an append raises.
         """
         while (ended := self._steps.state.ended) is None:
             await self._do_next()
         return ended
 
     async def _do_next(self) -> None:
-        action = next_action(state=self._steps.state, budget=self._budget, guarded=self._guarded)
+        action = self._next()
         if isinstance(action, Finish):
             await self._finish(action.ended)
             return
@@ -103,6 +130,10 @@ class Loop:
                 await self._stop.bound(self._settler.settle(action.calls), calling=False)
             case Intend():
                 await self._steps.commit(Intended(calls=action.calls))
+            case AskAgain():
+                await self._steps.commit(AnswerRefused(why=action.why))
+            case Park():
+                raise Pausing(action.pause)
             case RunCalls():
                 await self._run_calls(action.calls)
             case CallModel():
@@ -110,6 +141,15 @@ class Loop:
                 await self._steps.commit(await self._call_model())
             case _ as other:
                 assert_never(other)
+
+    def _next(self) -> Action:
+        return next_action(
+            state=self._steps.state,
+            budget=self._budget,
+            agent=self._agent,
+            guarded=self._guarded,
+            sleeps=self._sleeps,
+        )
 
     async def _tell_once(self) -> None:
         """What has come to light between the attempts, the model hears at the first occasion."""
@@ -121,12 +161,13 @@ class Loop:
         """Write the final record, unless something has come to light that the model must know, and can be told."""
         if exhausted(state=self._steps.state, budget=self._budget) is None:
             await self._settler.tell_what_came_to_light()
-        if next_action(state=self._steps.state, budget=self._budget) == Finish(ended=ended):
+        if self._next() == Finish(ended=ended):
             await self._steps.commit(ended)
 
     async def _call_model(self) -> Replied | ModelSwitched | Ended:
         state = self._steps.state
-        ask = _ask(state, max_tokens=reply_limit(state=state, budget=self._budget))
+        limit = reply_limit(state=state, budget=self._budget)
+        ask = _ask(state, max_tokens=limit, tool_choice=TOOL_CHOICES[self._agent.tool_choice])
         left = money_left(state=state, budget=self._budget)
         ask = replace(ask, left_usd=left, prompt_tokens=prompt_size(state))
         try:
@@ -198,7 +239,7 @@ class Loop:
             raise
 
 
-def _ask(state: State, *, max_tokens: int | None) -> Ask:
+def _ask(state: State, *, max_tokens: int | None, tool_choice: str | None) -> Ask:
     return Ask(
         messages=state.messages,
         tools=state.tools,
@@ -208,4 +249,5 @@ def _ask(state: State, *, max_tokens: int | None) -> Ask:
         author=state.author,
         latencies_ms=state.latencies,
         max_tokens=max_tokens,
+        tool_choice=tool_choice,
     )

@@ -1,13 +1,15 @@
 """state = reduce(state, event): pure, total, and the only way a state changes.
 
                      Started
-    (empty) ────────────────────▶ awaits model ◀──────────────┐
-                                    │  Replied                 │ the last ToolReturned of the reply
-                                    ├──────────▶ open calls ───┘
-                                    └──────────▶ answer ──Ended──▶ ended
+    (empty) ────────────────────▶ awaits model ◀──────────────┬──────────────┐
+                                    │  Replied                 │ the last     │ AnswerRefused
+                                    ├──────────▶ open calls ───┘ ToolReturned │
+                                    └──────────▶ answer ──────────────────────┘
+                                                   └───Ended──▶ ended
 
 A cut, filtered or empty reply leads back to *awaits model* with a sentence for the model in the conversation, and so
-does what `CameToLight`. `Claimed` and `Stopped` lie between any two of these and change the accounts only.
+does what `CameToLight`. `Claimed` and `Stopped` lie between any two of these and change the accounts only. Between a
+`Parked` and its `Woken` there are but claims, and parks anew by attempts that came too early.
 
 What happens to open calls is in `ledger`.
 """
@@ -21,6 +23,7 @@ import msgspec
 
 from agenttask.agent import accounts, ledger
 from agenttask.agent.events import (
+    AnswerRefused,
     CameToLight,
     Charge,
     Claimed,
@@ -28,14 +31,17 @@ from agenttask.agent.events import (
     Event,
     Intended,
     ModelSwitched,
+    Parked,
     Reconfigured,
     Replied,
     Started,
     Stopped,
     ToolReturned,
     Withdrawn,
+    Woken,
 )
-from agenttask.agent.state import AUTHOR, KEPT_ATTEMPTS, PLACEHOLDER, AttemptTally, Call, State, text_of
+from agenttask.agent.state import AUTHOR, KEPT_ATTEMPTS, PLACEHOLDER, AttemptTally, Call, State, Wait, text_of
+from agenttask.contract import FINISH_TOOL, RunnerReason
 
 CUT_REASONS = {
     "length": "Your last reply was cut off at the length limit; none of its tool calls was run. Reply again, shorter.",
@@ -43,6 +49,12 @@ CUT_REASONS = {
 }
 """Finish reasons of replies that are not whole, and what the model is told."""
 EMPTY_REPLY = "Your last reply was empty. Call a tool, or give your answer."
+NOT_FINISHED = f"Go on. When you are done, call the tool {FINISH_TOOL} with your answer."
+"""What the model is told that must finish by a tool and has called none."""
+FINISHED = "received"
+"""Result of the call that gives the answer."""
+FINISHED_EARLY = f"call {FINISH_TOOL} alone, once the results of all other calls are there"
+FINISHED_WITHOUT = f"{FINISH_TOOL} needs an argument named answer"
 BYTES_PER_TOKEN = 4
 """For estimates."""
 MAX_DEPTH = 100
@@ -52,7 +64,7 @@ MAX_DEPTH = 100
 def reduce(state: State, event: Event, *, seq: int) -> State:
     """The state after an event of record `seq`."""
     changed = _apply(state, event, seq)
-    stopped = isinstance(event, Stopped) and not event.calling
+    stopped = isinstance(event, Parked) or (isinstance(event, Stopped) and not event.calling)
     return changed if changed.stopped == stopped else msgspec.structs.replace(changed, stopped=stopped)
 
 
@@ -71,22 +83,34 @@ def estimate_tokens(value: object) -> int:
 def _apply(state: State, event: Event, seq: int) -> State:
     match event:
         case Claimed():
-            return _claimed(state, event)
+            changed = _claimed(state, event)
         case Started() | Reconfigured():
-            return _configured(state, event)
+            changed = _configured(state, event)
         case Replied():
-            return _replied(state, event, seq)
+            changed = _replied(state, event, seq)
         case Intended() | Withdrawn() | ToolReturned() | CameToLight():
-            return ledger.apply(state, event)
+            changed = ledger.apply(state, event)
+        case AnswerRefused():
+            changed = _answer_refused(state, event)
+        case Parked():
+            changed = _parked(state, event, seq)
+        case Woken():
+            changed = _woken(state, event)
         case Ended():
-            return msgspec.structs.replace(state, ended=event)
+            changed = msgspec.structs.replace(state, ended=event)
         case ModelSwitched() | Stopped():
-            return accounts.apply(state, event)
+            changed = accounts.apply(state, event)
+    return changed
 
 
 def _configured(state: State, event: Started | Reconfigured) -> State:
     shaped = msgspec.structs.replace(
-        state, system_prompt=event.system_prompt, tools=event.tools, measured_messages=0, measured_tokens=0
+        state,
+        system_prompt=event.system_prompt,
+        tools=event.tools,
+        finish=event.finish,
+        measured_messages=0,
+        measured_tokens=0,
     )
     if isinstance(event, Reconfigured):
         return shaped
@@ -111,10 +135,29 @@ def _claimed(state: State, event: Claimed) -> State:
     )
 
 
+def _parked(state: State, event: Parked, seq: int) -> State:
+    """Parked once more without having been woken is the same wait."""
+    anew = state.wait is None and event.reason == RunnerReason.MODEL_QUOTA_EXHAUSTED
+    return msgspec.structs.replace(
+        state, wait=Wait(seq=seq, parked=event), quota_parks=state.quota_parks + 1 if anew else state.quota_parks
+    )
+
+
+def _woken(state: State, event: Woken) -> State:
+    asleep = state.wait.parked.calls if state.wait is not None else ()
+    state = msgspec.structs.replace(state, wait=None)
+    for call in state.open_calls:
+        if call.id in asleep:
+            slept = ToolReturned(call=call.id, tool=call.tool, text=f"It is {event.time} now.", ok=True, ms=0)
+            state = ledger.apply(state, slept)
+    return state
+
+
 def _replied(state: State, event: Replied, seq: int) -> State:
     counted = msgspec.structs.replace(
         accounts.replied(state, event),
         last_finish=event.finish_reason,
+        quota_parks=0,
         measured_messages=len(state.conversation) + 1,
         measured_tokens=event.tokens.prompt + event.tokens.completion,
     )
@@ -130,6 +173,8 @@ def _replied(state: State, event: Replied, seq: int) -> State:
     answer = text_of(message.get("content")) or text_of(message.get("refusal"))
     if not answer:
         return _ask_again(counted, message, EMPTY_REPLY)
+    if state.finish:
+        return _ask_again(counted, message, NOT_FINISHED)
     return msgspec.structs.replace(counted, conversation=(*counted.conversation, message), answer=answer, cut_replies=0)
 
 
@@ -140,6 +185,16 @@ def _ask_again(state: State, message: dict[str, Any], sentence: str) -> State:
     asked = {"role": "user", "content": sentence}
     return msgspec.structs.replace(
         state, conversation=(*state.conversation, kept, asked), cut_replies=state.cut_replies + 1
+    )
+
+
+def _answer_refused(state: State, event: AnswerRefused) -> State:
+    sentence = f"Your answer cannot be used: {event.why}. Give the whole answer again, in the form that is asked for."
+    return msgspec.structs.replace(
+        state,
+        conversation=(*state.conversation, {"role": "user", "content": sentence}),
+        answer=None,
+        refused_answers=state.refused_answers + 1,
     )
 
 
@@ -157,15 +212,41 @@ def _calls_asked(state: State, message: dict[str, Any], seq: int) -> State:
         call = Call(id=f"{seq}.{before + index}", provider_id=provider_id, tool=function["name"], arguments=arguments)
         calls.append(msgspec.structs.replace(call, problem=problem))
         sent.append({**asked, "id": provider_id, "type": "function", "function": {**function, "arguments": arguments}})
+    said = (*state.conversation, {**message, "tool_calls": sent})
+    answer = None
+    if state.finish:
+        calls = [_finishing(call, alone=len(calls) == 1) for call in calls]
+        if (answer := _given(calls[0])) is not None:
+            said = (*said, {"role": "tool", "tool_call_id": calls[0].provider_id, "content": FINISHED})
     return msgspec.structs.replace(
         state,
-        conversation=(*state.conversation, {**message, "tool_calls": sent}),
-        calls=tuple(calls),
+        conversation=said,
+        answer=answer,
+        calls=tuple(calls) if answer is None else (),
         numbered=(seq, before + len(calls)),
         provider_ids=frozenset(taken),
         tool_calls=state.tool_calls + len(calls),
         cut_replies=0,
     )
+
+
+def _finishing(call: Call, *, alone: bool) -> Call:
+    """The call, with what is wrong with it if it is one that finishes."""
+    if call.tool != FINISH_TOOL or call.problem is not None:
+        return call
+    if not alone:
+        return msgspec.structs.replace(call, problem=FINISHED_EARLY)
+    if msgspec.json.decode(call.arguments).get("answer") in (None, ""):
+        return msgspec.structs.replace(call, problem=FINISHED_WITHOUT)
+    return call
+
+
+def _given(call: Call) -> str | None:
+    """The answer, if this call gives it; a value that is no text, as JSON."""
+    if call.tool != FINISH_TOOL or call.problem is not None:
+        return None
+    answer = msgspec.json.decode(call.arguments)["answer"]
+    return answer if isinstance(answer, str) else msgspec.json.encode(answer).decode()
 
 
 def _unused(provider_id: object, *, taken: set[str], instead: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from agenttask.agent.events import Charge, Ended
+from agenttask.agent.events import Charge, Ended, Parked
 
 PLACEHOLDER = "(no text)"
 """Content of an assistant message that has neither text nor calls: endpoints refuse an empty one."""
@@ -48,6 +48,13 @@ class Doubted(msgspec.Struct, frozen=True, kw_only=True):
     """It was run once more."""
 
 
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """A park: the number of its record, which is its identity, and what that record says."""
+
+    seq: int
+    parked: Parked
+
+
 class AttemptTally(msgspec.Struct, frozen=True, kw_only=True):
     """Model calls of one attempt."""
 
@@ -63,6 +70,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str = ""
     system_prompt: str | None = None
     tools: tuple[dict[str, Any], ...] = ()
+    finish: bool = False
+    """The answer is given by calling the tool `finish`."""
 
     conversation: tuple[dict[str, Any], ...] = ()
     """Messages after the system prompt, exactly as they are sent; a reply's results enter together, once all are in."""
@@ -75,7 +84,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     doubted: tuple[Doubted, ...] = ()
     """Calls whose outcome may still come to light; the newest `KEPT_DOUBTS`."""
     answer: str | None = None
-    """The reply that asked for nothing more."""
+    """The reply that asked for nothing more, or what the tool `finish` was called with."""
+    refused_answers: int = 0
+    """Answers that had not the form they must have."""
     cut_replies: int = 0
     """Replies in a row that cannot be used: cut off, filtered or empty."""
     last_finish: str = ""
@@ -120,6 +131,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     inherited: Charge | None = None
     """Of a fork: what its original had used; in none of the numbers above."""
 
+    wait: Wait | None = None
+    """Where the run is parked."""
+    quota_parks: int = 0
+    """How often it has been parked since the newest reply because a quota was used up."""
     stopped: bool = False
     """The newest event says that the attempt ended on purpose, with no model call in flight."""
     ended: Ended | None = None
@@ -148,7 +163,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def awaits_model(self) -> bool:
         """Whether the next thing this run needs is a model call."""
-        return self.started and not self.calls and self.answer is None and self.ended is None
+        waits = bool(self.calls) or self.wait is not None
+        return self.started and not waits and self.answer is None and self.ended is None
 
     @property
     def lost_cost_usd(self) -> Decimal:

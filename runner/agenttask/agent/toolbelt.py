@@ -31,7 +31,7 @@ class Toolbelt:
     @property
     def guarded(self) -> frozenset[str]:
         """The tools of which a call must not run twice."""
-        return frozenset(tool.name for tool in self.tools if tool.recovery != "Idempotent")
+        return frozenset(tool.name for tool in self.tools if tool.recovery != "Idempotent" and tool.sleep is None)
 
     async def run(self, call: Call) -> ToolResult:
         """Run one call to its end. Being cancelled leaves nothing running."""

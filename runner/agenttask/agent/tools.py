@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import httpx
@@ -16,6 +16,7 @@ from agenttask.agent.command import environment, run_command
 from agenttask.agent.doubt import Probed
 from agenttask.agent.headers import values
 from agenttask.agent.http_tool import HttpCaller
+from agenttask.agent.park import sleep_seconds
 from agenttask.agent.result import Caller, ToolResult, cut, error
 from agenttask.agent.state import Call
 from agenttask.agent.template import TemplateError
@@ -66,6 +67,7 @@ class Toolbox:
         caller: Caller,
         http: httpx.AsyncClient,
         inherited: Mapping[str, str],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         code: str | None = None,
     ) -> None:
         """`inherited` is the runner's environment, of which commands see an allow-list; `code` a folder of modules.
@@ -76,6 +78,7 @@ class Toolbox:
         self._caller = caller
         self._http = HttpCaller(http=http, environment=inherited)
         self._inherited = inherited
+        self._sleep = sleep
         self._code = code
         self._others: list[str] = []
         for means in (each for tool in tools for each in (tool, tool.probe) if each is not None):
@@ -87,13 +90,22 @@ class Toolbox:
         self._others = [tool.name for tool in others]
 
     async def run(self, call: Call) -> ToolResult:
+        if call.problem is not None:
+            return error(call.problem)
         tool = self._tools.get(call.tool)
         if tool is None:
             known = ", ".join(sorted([*self._tools, *self._others])) or "none"
             return error(f"there is no tool named {call.tool}; the tools are: {known}")
-        if call.problem is not None:
-            return error(call.problem)
+        if tool.sleep is not None:
+            return await self._nap(call, most=tool.sleep.max_seconds)
         return await self._carry_out(tool, tool, call)
+
+    async def _nap(self, call: Call, *, most: int) -> ToolResult:
+        seconds = sleep_seconds(call, sleeps={call.tool: most})
+        if seconds is None:
+            return error(f"seconds must be a whole number from 1 to {most}")
+        await self._sleep(seconds)
+        return ToolResult(text=f"{seconds} s have passed.", ok=True)
 
     async def require_entry_points(self) -> None:
         """Raises `SpecInvalid` unless every function that Python tools name can be found."""

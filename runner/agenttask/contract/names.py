@@ -33,6 +33,9 @@ MAX_UNREPORTED: Final = 50
 RESULT_BYTES: Final = 256 * 1024
 """What the model gets of a tool's result, unless its tool says otherwise."""
 
+FINISH_TOOL: Final = "finish"
+"""The tool by which the model gives its answer, where `agent.finish` says so."""
+
 CONTAINER: Final = "runner"
 ASSIGNMENT_PATH: Final = "/etc/agenttask/assignment.json"
 TOKEN_DIR: Final = "/var/run/secrets/agenttask"  # noqa: S105 - a path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
+from agenttask.contract.park import Parked
 from agenttask.contract.wire import Wire
 
 
@@ -18,6 +19,8 @@ class Exit(IntEnum):
     """A defect of the runner: the only code of its own that counts as a failure."""
     STOPPED = 75
     """Stopped by SIGTERM; resume me."""
+    PARKED = 76
+    """There is something to wait for, and no pod needed meanwhile: the termination message says for what."""
     FENCED = 77
     """A newer attempt, or another pod of this one, has claimed the log."""
     STALLED = 78
@@ -32,6 +35,7 @@ class Outcome(StrEnum):
     UNAVAILABLE = "Unavailable"
     INTERNAL = "Internal"
     STOPPED = "Stopped"
+    PARKED = "Parked"
     FENCED = "Fenced"
     STALLED = "Stalled"
 
@@ -43,6 +47,8 @@ class RunnerReason(StrEnum):
     """The model gave its final answer."""
     BUDGET_EXHAUSTED = "BudgetExhausted"
     """What `budget` allows was used before a final answer."""
+    OUTPUT_INVALID = "OutputInvalid"
+    """The model's answer has not the form that `agent.output` asks for, however often it is asked again."""
     MODEL_REFUSED = "ModelRefused"
     """The endpoint calls the request itself bad; sending it again cannot help."""
     MODEL_DENIED = "ModelDenied"
@@ -83,6 +89,8 @@ class RunnerReason(StrEnum):
     """An MCP server does not answer, so that what the model could call is not known."""
     SPEC_INVALID = "SpecInvalid"
     """The assignment says something this runner cannot do."""
+    SLEEPING = "Sleeping"
+    """The model called a sleep tool."""
     STOPPED = "Stopped"
     """SIGTERM came; the work is in the store."""
     FENCED = "Fenced"
@@ -104,3 +112,5 @@ class Termination(Wire, frozen=True):
     seq: int | None = None
     key: str | None = None
     digest: str | None = None
+    parked: Parked | None = None
+    """Of the outcome Parked: where, and what for."""

@@ -109,8 +109,14 @@ class Probe(Wire, frozen=True):
     python: str | None = None
 
 
+class Sleep(Wire, frozen=True):
+    """Lets the model wait: `{"seconds": n}`. What takes longer than another pod would is waited without one."""
+
+    max_seconds: int = 86400
+
+
 class Tool(Wire, frozen=True):
-    """A tool the model may call; exactly one of `http`, `command` and `python` is set."""
+    """A tool the model may call; exactly one of `http`, `command`, `python` and `sleep` is set."""
 
     name: str
     recovery: Literal["Idempotent", "Once", "Reconcile"] = "Once"
@@ -125,11 +131,23 @@ class Tool(Wire, frozen=True):
     command: tuple[str, ...] | None = None
     python: str | None = None
     """`package.module:function`, which gets the arguments by name, in a process of its own."""
+    sleep: Sleep | None = None
+    """Its parameters are its own, and it may run twice."""
     pass_env: tuple[str, ...] = ()
     """Variables of the runner's environment that a process sees beside the few that every one does."""
     timeout_seconds: int = 60
     max_result_bytes: int = RESULT_BYTES
     """What the model gets of a result at most."""
+
+
+class Output(Wire, frozen=True):
+    """The form of an answer."""
+
+    format: Literal["Text", "Json", "XmlTag"] = "Text"
+    tag: str | None = None
+    """Of the format XmlTag: what stands in it is the answer."""
+    schema: dict[str, Any] | None = None
+    """JSON Schema of the answer; in a tag the answer then is JSON too."""
 
 
 class McpServer(Wire, frozen=True):
@@ -156,6 +174,11 @@ class Agent(Wire, frozen=True):
 
     system_prompt: str | None = None
     model: Model | None = None
+    tool_choice: Literal["Auto", "Required", "None"] = "Auto"
+    """Whether each reply may, must or must not call tools."""
+    finish: Literal["Reply", "Tool"] = "Reply"
+    """How the answer is given: by a reply without tool calls, or by calling the tool `finish`."""
+    output: Output = Output()
     tools: tuple[Tool, ...] = ()
     mcp_servers: tuple[McpServer, ...] = ()
 
@@ -310,3 +333,5 @@ class Assignment(Wire, frozen=True):
 
     At most `MAX_UNREPORTED`; of a full list, all attempts below the lowest count too.
     """
+    met_park: int | None = None
+    """The park whose wait is over; a run parked anywhere else goes on waiting."""

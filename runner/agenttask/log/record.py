@@ -42,6 +42,8 @@ class Kind(StrEnum):
     CLAIM = "claim"
     """The first record of an attempt: from here on the log takes no writes of older ones. Has no events."""
     EVENTS = "events"
+    PARK = "park"
+    """The writer has nothing to do until something comes about; its last record."""
     FINAL = "final"
     """The run is over; nothing follows."""
 

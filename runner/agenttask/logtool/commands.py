@@ -241,7 +241,8 @@ async def result(desk: Desk) -> int:
     found, state = await desk.read(log)
     if found.final is None or state.ended is None:
         code = desk.lost(found)
-        desk.screen.warn(f"the run is not over: it is at step {_step(found.tip) if found.tip else 0}")
+        waits = f"; it waits: {state.wait.parked.message}" if state.wait is not None else ""
+        desk.screen.warn(f"the run is not over: it is at step {_step(found.tip) if found.tip else 0}{waits}")
         return code or 1
     ended = state.ended
     if desk.output == "json":

@@ -17,11 +17,13 @@ from agenttask.logtool.story import (
     AttemptStopped,
     Configured,
     Entry,
+    GoesOn,
     Message,
     OtherModel,
     Over,
     Reply,
     Result,
+    Waits,
 )
 
 CUT_AT: Final = 2000
@@ -112,6 +114,10 @@ def story(entry: Entry, *, full: bool) -> str:
         case AttemptStopped():
             calling = "; a model call was under way" if entry.calling else ""
             text = f"=== the attempt stopped: {entry.reason}{calling} ({where})"
+        case Waits():
+            text = _said(f"=== the run waits without a pod: {entry.reason} ({where})", entry.message, full=full)
+        case GoesOn():
+            text = f"=== the wait is over ({where})"
         case Configured():
             tools = f"; tools: {', '.join(entry.tools)}" if entry.tools else ""
             text = _said(f"system ({where}){tools}", entry.system_prompt, full=full)

@@ -16,11 +16,13 @@ from agenttask.agent.events import (
     Ended,
     Event,
     ModelSwitched,
+    Parked,
     Reconfigured,
     Replied,
     Started,
     Stopped,
     ToolReturned,
+    Woken,
 )
 from agenttask.agent.reducer import reduce
 from agenttask.agent.state import Call, State, text_of
@@ -56,6 +58,17 @@ class AttemptStopped(_Entry, frozen=True, tag="attemptStopped"):
 
     reason: str
     calling: bool = False
+
+
+class Waits(_Entry, frozen=True, tag="parked"):
+    """The run waits, and its attempt ends."""
+
+    reason: str
+    message: str
+
+
+class GoesOn(_Entry, frozen=True, tag="woken"):
+    """The wait is over."""
 
 
 class Configured(_Entry, frozen=True, tag="configured"):
@@ -122,7 +135,9 @@ class Over(_Entry, frozen=True, tag="over"):
     message: str = ""
 
 
-Entry: TypeAlias = AttemptBegan | AttemptStopped | Configured | OtherModel | Message | Reply | Result | Over
+Entry: TypeAlias = (
+    AttemptBegan | AttemptStopped | Waits | GoesOn | Configured | OtherModel | Message | Reply | Result | Over
+)
 
 
 def tell(*, state: State, after: int, records: Sequence[Record], claims: Iterable[Record]) -> list[Entry]:
@@ -196,9 +211,31 @@ def _during(event: Event, record: Record, *, before: State, after: State) -> Ite
             fresh = ()
         case Stopped():
             yield AttemptStopped(reason=event.reason, calling=event.calling, **at)
+        case Parked():
+            yield Waits(reason=event.reason, message=event.message, **at)
+        case Woken():
+            yield GoesOn(**at)
+            yield from _slept(before, after, **at)
+            fresh = ()
         case Ended():
             yield _over(event, **at)
     yield from (_message(message, **at) for message in fresh)
+
+
+def _slept(before: State, after: State, **at: Any) -> Iterator[Result]:
+    """What those calls returned that asked for the wait."""
+    asleep = before.wait.parked.calls if before.wait is not None else ()
+    results = {call.id: call.result for call in after.calls}
+    for call in before.calls:
+        if call.id in asleep:
+            text = results.get(call.id) or _result_of(call, after)
+            yield Result(call=call.id, tool=call.tool, text=text, **at)
+
+
+def _result_of(call: Call, state: State) -> str:
+    """A result that has entered the conversation, with its neighbours, as the last did."""
+    found = (each for each in reversed(state.conversation) if each.get("tool_call_id") == call.provider_id)
+    return next((text_of(each.get("content")) for each in found), "")
 
 
 def _reply(event: Replied, state: State, message: Mapping[str, Any], **at: Any) -> Reply:
@@ -206,7 +243,8 @@ def _reply(event: Replied, state: State, message: Mapping[str, Any], **at: Any) 
     return Reply(
         step=state.step,
         text=text_of(message.get("content")) or text_of(message.get("refusal")),
-        calls=tuple(_called(call) for call in state.calls) if asked else (),
+        # The call that gives the answer is never open.
+        calls=tuple(map(_called, state.calls)) or tuple(map(_asked, asked)),
         model=event.model,
         finish_reason=event.finish_reason,
         prompt_tokens=event.tokens.prompt,

@@ -44,6 +44,8 @@ class Ask:
     """The model whose replies are those that name nobody else."""
     max_tokens: int | None = None
     """What the reply may have at most."""
+    tool_choice: str | None = None
+    """As the API has it; None: as the model sees fit."""
     left_usd: Decimal | None = None
     """What the call may cost at most; None: whatever it costs."""
     prompt_tokens: int = 0
@@ -169,6 +171,7 @@ class ModelClient:
                 tools=ask.tools,
                 options=at.options,
                 max_tokens=max_tokens,
+                tool_choice=ask.tool_choice,
                 first_token_seconds=first_token_seconds(latencies),
             )
             ms = round((self._clock.monotonic() - begun) * 1000)

@@ -97,13 +97,20 @@ class ModelEndpoint:
         tools: Sequence[Mapping[str, Any]],
         options: Mapping[str, Any],
         max_tokens: int | None,
+        tool_choice: str | None,
         first_token_seconds: float,
     ) -> Received | Failure:
         """One try. What the endpoint does not know of how a reply is asked for, it is not asked for again."""
         while True:
             mode = self._modes.get(model, Mode.STREAM_WITH_USAGE)
             body = encode_request(
-                model=model, messages=messages, tools=tools, options=options, max_tokens=max_tokens, mode=mode
+                model=model,
+                messages=messages,
+                tools=tools,
+                options=options,
+                mode=mode,
+                max_tokens=max_tokens,
+                tool_choice=tool_choice,
             )
             outcome = await self._try(body, model=model, first_token_seconds=first_token_seconds)
             plainer = _plainer(mode, outcome)

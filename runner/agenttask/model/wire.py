@@ -21,11 +21,13 @@ from agenttask.agent.state import AUTHOR
 from agenttask.contract import Tool
 from agenttask.model.failures import BadReplyError
 
+SLEEP = "Waits for so many seconds before you go on."
+"""Description of a sleep tool that has none."""
 MAX_TOKENS = 10**9
 """Of one call; more is no number of tokens."""
 MAX_REPLY_BYTES: Final = 2 * 1024 * 1024
 """Far below what one record of the log may hold."""
-RESERVED: Final = frozenset({"model", "messages", "tools", "stream", "stream_options", "n"})
+RESERVED: Final = frozenset({"model", "messages", "tools", "tool_choice", "stream", "stream_options", "n"})
 """Fields of a request that no provider option may set."""
 LIMITS: Final = ("max_tokens", "max_completion_tokens")
 """Names of a reply's length limit; some models know the second only, and their options then have it."""
@@ -78,9 +80,14 @@ class _Completion(msgspec.Struct):
 
 def tool_schema(tool: Tool) -> dict[str, Any]:
     """A tool as the model is told of it."""
+    parameters, description = tool.parameters, tool.description
+    if tool.sleep is not None:
+        seconds = {"type": "integer", "minimum": 1, "maximum": tool.sleep.max_seconds}
+        parameters = {"type": "object", "properties": {"seconds": seconds}, "required": ["seconds"]}
+        description = description or SLEEP
     return {
         "type": "function",
-        "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+        "function": {"name": tool.name, "description": description, "parameters": parameters},
     }
 
 
@@ -120,6 +127,7 @@ def encode_request(
     options: Mapping[str, Any],
     mode: Mode,
     max_tokens: int | None = None,
+    tool_choice: str | None = None,
 ) -> bytes:
     """The request's body, with a reply of at most `max_tokens`, or of fewer if the options say so.
 
@@ -129,6 +137,8 @@ def encode_request(
     body: dict[str, Any] = {**options, "model": model, "messages": messages}
     if tools:
         body["tools"] = tools
+        if tool_choice is not None:
+            body["tool_choice"] = tool_choice
     if mode is not Mode.WHOLE:
         body["stream"] = True
     if mode is Mode.STREAM_WITH_USAGE:

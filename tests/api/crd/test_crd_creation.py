@@ -33,6 +33,10 @@ def tool(**fields: Any) -> Object:
     return spec(agent={"tools": [{"name": "lookup", "recovery": "Idempotent", **fields}]})
 
 
+def agent(**fields: Any) -> Object:
+    return spec(agent=fields)
+
+
 def server(**fields: Any) -> Object:
     return spec(agent={"mcpServers": [{"name": "files", **fields}]})
 
@@ -240,6 +244,41 @@ RULES = {
         refused=spec(checkpoint={"redis": {"url": "redis://r"}, "filesystem": {"claimName": "c"}}),
         says="at most one of s3, redis and filesystem may be set",
     ),
+    "who must call a tool each time ends by one": Case(
+        accepted=agent(toolChoice="Required", finish="Tool"),
+        refused=agent(toolChoice="Required"),
+        says="toolChoice Required needs finish Tool, and toolChoice None cannot have it",
+    ),
+    "who may call none cannot end by one": Case(
+        accepted=agent(toolChoice="None"),
+        refused=agent(toolChoice="None", finish="Tool"),
+        says="toolChoice Required needs finish Tool, and toolChoice None cannot have it",
+    ),
+    "the tool that ends the task is not one of the task's own": Case(
+        accepted=agent(tools=[{"name": "finish", "command": ["date"]}]),
+        refused=agent(tools=[{"name": "finish", "command": ["date"]}], finish="Tool"),
+        says="the tool finish is the one that ends the task",
+    ),
+    "an answer given by a tool has no tag": Case(
+        accepted=agent(finish="Tool", output={"format": "Json"}),
+        refused=agent(finish="Tool", output={"format": "XmlTag", "tag": "answer"}),
+        says="an answer that is given by a tool has no tag",
+    ),
+    "an answer in a tag says which": Case(
+        accepted=agent(output={"format": "XmlTag", "tag": "answer"}),
+        refused=agent(output={"format": "XmlTag"}),
+        says="the format XmlTag needs a tag, and a tag needs it",
+    ),
+    "an answer without a tag names none": Case(
+        accepted=agent(output={"format": "Json", "schema": {"type": "array"}}),
+        refused=agent(output={"format": "Json", "tag": "answer"}),
+        says="the format XmlTag needs a tag, and a tag needs it",
+    ),
+    "any text has no schema": Case(
+        accepted=agent(output={"format": "XmlTag", "tag": "answer", "schema": {"type": "array"}}),
+        refused=agent(output={"schema": {"type": "array"}}),
+        says="a schema needs the format Json or XmlTag",
+    ),
     "a task has a prompt or something to go on from": Case(
         accepted=fork(task="triage"), refused={}, says="prompt is needed, unless resumeFrom is set"
     ),
@@ -273,6 +312,20 @@ BOUNDS = {
     "a prompt is not empty": Case(accepted=spec(), refused=spec(prompt=""), says="spec.prompt"),
     "a prompt has at most 64 Ki characters": Case(
         accepted=spec(prompt="a" * 65536), refused=spec(prompt="a" * 65537), says="spec.prompt: Too long"
+    ),
+    "a tag is a name": Case(
+        accepted=agent(output={"format": "XmlTag", "tag": "final-answer"}),
+        refused=agent(output={"format": "XmlTag", "tag": "final answer"}),
+        says="output.tag",
+    ),
+    "an answer has one of three forms": Case(
+        accepted=agent(output={"format": "Text"}), refused=agent(output={"format": "Yaml"}), says="output.format"
+    ),
+    "a tool is called as one sees fit, always or never": Case(
+        accepted=agent(toolChoice="Auto"), refused=agent(toolChoice="Any"), says="agent.toolChoice"
+    ),
+    "the answer is a reply or the call of a tool": Case(
+        accepted=agent(finish="Reply"), refused=agent(finish="Text"), says="agent.finish"
     ),
     "a model is named whole": Case(
         accepted=model(), refused=spec(agent={"model": {"name": "small"}}), says="model.baseURL: Required value"

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import msgspec
@@ -25,6 +25,7 @@ from agenttask.contract import (
     HttpTool,
     Location,
     Model,
+    Output,
     Price,
     ResumeFrom,
     RunnerStatus,
@@ -176,6 +177,9 @@ class Attempts:
     tool: Tool = field(
         default_factory=lambda: Tool(name="echo", recovery="Idempotent", http=HttpTool(url="http://tool.test/echo"))
     )
+    output: Output = field(default_factory=Output)
+    finish: Literal["Reply", "Tool"] = "Reply"
+    tool_choice: Literal["Auto", "Required", "None"] = "Auto"
     price: Price | None = PRICE
     fallbacks: tuple[Fallback, ...] = ()
     budget: Budget = field(default_factory=Budget)
@@ -183,6 +187,7 @@ class Attempts:
     recorded: tuple[str, int] | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: {ENV_MODEL_API_KEY: KEY})
     unreported: tuple[int, ...] | None = ()
+    met_park: int | None = None
 
     def assignment(self, *, number: int) -> Assignment:
         return Assignment(
@@ -199,6 +204,9 @@ class Attempts:
                     system_prompt=self.system_prompt,
                     model=Model(base_url="http://model.test/v1", name="m", price=self.price, fallbacks=self.fallbacks),
                     tools=(self.tool,),
+                    output=self.output,
+                    finish=self.finish,
+                    tool_choice=self.tool_choice,
                 ),
                 budget=self.budget,
                 checkpoint=self.checkpoint,
@@ -206,6 +214,7 @@ class Attempts:
             recorded_key=self.recorded[0] if self.recorded else None,
             recorded_seq=self.recorded[1] if self.recorded else None,
             unreported=self.unreported,
+            met_park=self.met_park,
             forked_from=self.forked_from,
         )
 

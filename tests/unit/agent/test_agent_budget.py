@@ -124,7 +124,7 @@ def unpriced(*, prompt: int, completion: int) -> Replied:
 async def test_a_run_stops_before_the_call_its_money_does_not_pay_for(attempts: Attempts) -> None:
     attempts.budget = Budget(cost_usd=Decimal("0.0002"))  # a reply of the world's costs 0.00012
     ending = await attempts.run(1)
-    assert (ending.exit, ending.outcome, ending.reason) == (Exit.FINAL, Outcome.FAILED, "BudgetExhausted")
+    assert (ending.exit, ending.outcome, ending.reason) == (Exit.PARKED, Outcome.PARKED, "BudgetExhausted")
     assert len(attempts.world.model_calls) == 2
     first, second = (max_tokens(sent) for sent in attempts.world.model_calls)
     assert first is not None
@@ -150,7 +150,7 @@ def max_tokens(sent: bytes) -> int | None:
 async def test_a_run_stops_before_the_call_that_would_go_beyond_its_tokens(attempts: Attempts) -> None:
     attempts.budget = Budget(tokens=300)  # a reply of the world's costs 110
     ending = await attempts.run(1)
-    assert (ending.exit, ending.outcome, ending.reason) == (Exit.FINAL, Outcome.FAILED, "BudgetExhausted")
+    assert (ending.exit, ending.outcome, ending.reason) == (Exit.PARKED, Outcome.PARKED, "BudgetExhausted")
     assert len(attempts.world.model_calls) == 2
     assert all(0 < (max_tokens(sent) or 0) < 300 for sent in attempts.world.model_calls)
 
@@ -192,7 +192,7 @@ async def test_a_run_that_must_end_early_reports_the_model_s_last_words(attempts
     attempts.world.before_model = ponder
     attempts.budget = Budget(steps=2)
     ending = await attempts.run(1)
-    assert (ending.outcome, ending.answer) == (Outcome.FAILED, "")
+    assert (ending.outcome, ending.answer) == (Outcome.PARKED, None)
     result = attempts.board.reported[-1].result
     assert result is not None
     assert (result.answer, result.partial) == ("So far: 2", True)

@@ -103,11 +103,11 @@ async def test_without_one_a_finished_run_gives_its_answer_again(attempts: Attem
     assert (ending.answer, fork.world.model_calls) == (attempts.world.answer(), [])
 
 
-async def test_a_failed_run_goes_on_under_a_new_budget(attempts: Attempts) -> None:
+async def test_a_parked_run_goes_on_under_a_new_budget(attempts: Attempts) -> None:
     attempts.budget = Budget(steps=2)
     ending = await attempts.run(1)
     assert ending.head is not None
-    assert ending.outcome is Outcome.FAILED
+    assert ending.outcome is Outcome.PARKED
     fork = fork_of(attempts, seq=ending.head.seq)
     assert (await fork.run(1)).answer == attempts.world.answer()
 

@@ -282,7 +282,7 @@ async def test_a_run_that_is_over_is_reported_again_without_a_model_call(attempt
 async def test_the_budget_s_steps_bound_the_run(attempts: Attempts) -> None:
     attempts.budget = Budget(steps=2)
     ending = await attempts.run(1)
-    assert (ending.exit, ending.outcome, ending.reason) == (Exit.FINAL, Outcome.FAILED, "BudgetExhausted")
+    assert (ending.exit, ending.outcome, ending.reason) == (Exit.PARKED, Outcome.PARKED, "BudgetExhausted")
     assert len(attempts.world.model_calls) == 2
     assert "2 steps" in ending.message
 
@@ -300,7 +300,7 @@ async def test_replies_that_are_cut_off_again_and_again_end_the_run(attempts: At
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(401, "ModelDenied"), (404, "ModelNotFound"), (402, "ModelQuotaExhausted"), (503, "ModelUnavailable")],
+    [(401, "ModelDenied"), (404, "ModelNotFound"), (503, "ModelUnavailable")],
 )
 async def test_a_model_that_needs_someone_stalls_the_attempt_and_the_next_goes_on(
     attempts: Attempts, status: int, reason: str

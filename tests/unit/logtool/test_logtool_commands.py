@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from agenttask.cli import main
-from agenttask.contract import Budget
 from agenttask.errors import CheckpointCorrupt, CheckpointLost, NotFound
 from agenttask.log import Kind
 from agenttask.log.record import build, parse
@@ -243,11 +243,16 @@ async def test_result_prints_the_whole_answer_of_a_run_that_is_over(run: Looker,
 
 
 async def test_result_of_a_run_that_failed_says_why_and_exits_1() -> None:
-    attempts = Attempts(budget=Budget(steps=2))
+    attempts = Attempts()
+
+    async def refuse(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(400, json={"error": {"message": "no such parameter"}})
+
+    attempts.world.before_model = refuse
     await attempts.run(1)
     run = Looker(objects=attempts.objects)
     assert await run.run("result") == 1
-    assert run.warned.startswith("Failed, BudgetExhausted: ")
+    assert run.warned.startswith("Failed, ModelRefused: ")
 
 
 async def whole(run: Looker) -> bool:

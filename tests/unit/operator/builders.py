@@ -216,5 +216,8 @@ def snapshot(
     refused: Refusal | None = None,
     complaint: Complaint | None = None,
     settings: Settings = SETTINGS,
+    gone: tuple[Pod, ...] = (),
 ) -> Snapshot:
-    return Snapshot(task=of, pods=found, settings=settings, departed=departed, refusal=refused, complaint=complaint)
+    return Snapshot(
+        task=of, pods=found, settings=settings, departed=departed, refusal=refused, complaint=complaint, gone=gone
+    )

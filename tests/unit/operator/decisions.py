@@ -86,5 +86,6 @@ def check(given: Snapshot, want: Want) -> None:
         departed=given.departed,
         refusal=given.refusal,
         complaint=given.complaint,
+        gone=given.gone,
     )
     assert not decide(snapshot=after, now=NOW).writes

@@ -26,6 +26,7 @@ def test_the_order_of_the_rules() -> None:
         "running",
         "exhausted",
         "invalid",
+        "parked",
         "waiting",
         "start",
     ]

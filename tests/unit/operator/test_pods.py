@@ -45,6 +45,7 @@ def test_the_pod_of_a_plain_task() -> None:
         spec=contract.TaskSpec(prompt="Summarise.", agent=contract.Agent(model=SETTINGS.model)),
         recorded_key=f"agents/triage/{UID}/log/000000000009",
         recorded_seq=9,
+        unreported=(),
     )
     annotations = manifest["metadata"].pop("annotations")
     assert annotations.keys() == {

@@ -1,0 +1,46 @@
+"""Which attempts may have a runner still: those whose kubelet never said that it has ended.
+
+Pure. A runner that lost its node, or whose pod was deleted by force, can write nothing any more; but a tool call it
+began may still be running, and whether such a call may be made again is decided by this list. So an attempt is on it
+as soon as there is doubt, and leaves it only by the word of its kubelet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agenttask import contract
+
+from agenttask_operator.observed import Pod, Status
+
+_COLLECTED = "DeletionByPodGC"
+"""The control plane's word, not the kubelet's: it calls a pod Failed because its node is gone."""
+
+
+def may_run(pod: Pod) -> bool:
+    """Whether this pod's runner may be running, as far as its kubelet has said."""
+    if pod.runner.terminated is not None or pod.spec.node_name is None:
+        return False
+    target = pod.condition("DisruptionTarget")
+    collected = target is not None and target.status == "True" and target.reason == _COLLECTED
+    return collected or not pod.over
+
+
+def noted(status: Status, *, pods: Iterable[Pod], over: int, lost: int | None) -> tuple[int, ...]:
+    """The list after a look at these pods, gone ones included.
+
+    Args:
+        status: with the list before.
+        pods: the newest object of a pod comes last.
+        over: the newest attempt that has ended.
+        lost: an attempt whose pod has gone, or is not to be had, without a word.
+    """
+    listed = set(status.unreported) | ({lost} if lost is not None else set())
+    for pod in pods:
+        if pod.attempt is None or pod.attempt > over:
+            continue
+        if may_run(pod):
+            listed.add(pod.attempt)
+        else:
+            listed.discard(pod.attempt)
+    return tuple(sorted(listed)[-contract.MAX_UNREPORTED :])
