@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Final
 
+import msgspec
+
 from agenttask.agent.events import Event
 from agenttask.agent.state import State
 from agenttask.clock import Clock
@@ -216,6 +218,14 @@ class Reporter:
             resumed_from=self._resumed_from,
             damage=self._damage,
         )
+        self._news.set()
+
+    def note(self, message: str) -> None:
+        """What the run is doing, until the next record says more."""
+        if self._newest is None:
+            return
+        progress = msgspec.structs.replace(self._newest.progress, message=cut_text(message, limit=MESSAGE_BYTES))
+        self._newest = msgspec.structs.replace(self._newest, progress=progress)
         self._news.set()
 
     async def finish(self, *, sleep: Callable[[float], Awaitable[None]]) -> None:

@@ -181,7 +181,7 @@ class _Attempt:
         try:
             async with self._tools() as belt:
                 await self._begin(journal, belt)
-                async with self._loop(model=model, journal=journal, belt=belt) as loop:
+                async with self._loop(model=model, journal=journal, belt=belt, reporter=reporter) as loop:
                     ended = await loop.run()
         except (StopRequested, ModelError, InDoubt, SpecInvalid, ToolsUnavailable, Pausing) as error:
             pause = pause_of(error, state=journal.state, jitter=self._around.random.random())
@@ -228,7 +228,7 @@ class _Attempt:
         )
 
     @contextlib.asynccontextmanager
-    async def _loop(self, *, model: Model, journal: Journal, belt: Toolbelt) -> AsyncIterator[Loop]:
+    async def _loop(self, *, model: Model, journal: Journal, belt: Toolbelt, reporter: Reporter) -> AsyncIterator[Loop]:
         task, around = self._assignment, self._around
         client = ModelClient(
             model=model,
@@ -236,7 +236,7 @@ class _Attempt:
             clock=around.clock,
             random=around.random,
             sleep=around.stop.sleep,
-            on_retry=self._say_retry,
+            on_retry=partial(self._say_retry, reporter),
             transport=around.transport,
         )
         settler = Settler(
@@ -267,8 +267,9 @@ class _Attempt:
             event = "rewound" if damage.lost_records else "damage"
             self._around.lines.say(event, message=damage.message, lostRecords=damage.lost_records)
 
-    def _say_retry(self, model: str, failure: Failure, wait_seconds: float) -> None:
+    def _say_retry(self, reporter: Reporter, model: str, failure: Failure, wait_seconds: float) -> None:
         self._around.lines.say("retry", model=model, message=failure.message, waitSeconds=round(wait_seconds, 1))
+        reporter.note(f"asking {model} again in {wait_seconds:.0f} s: {failure.message}")
 
 
 def check(assignment: Assignment) -> Model:

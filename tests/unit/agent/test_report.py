@@ -117,6 +117,21 @@ async def test_nothing_new_is_not_written() -> None:
     await desk.reporter.close()
 
 
+async def test_what_is_waited_for_is_said_until_the_next_record() -> None:
+    desk = Desk()
+    desk.reporter.note("nothing is known yet")
+    desk.reporter.start(state=STARTED, head=head(1))
+    await settle()
+    desk.reporter.note("asking m again in 16 s: HTTP 503")
+    await desk.clock.wake()
+    desk.record(2)
+    await desk.clock.wake()
+    messages = [status.progress.message for status in desk.board.reported]
+    assert messages == ["calling the model", "asking m again in 16 s: HTTP 503", "calling the model"]
+    assert desk.seqs == [1, 1, 2]
+    await desk.reporter.close()
+
+
 async def test_a_refused_write_is_tried_again_soon_and_then_less_often() -> None:
     desk = Desk(*[Answer.REFUSED, Answer.GONE, Answer.UNREACHABLE, Answer.REFUSED, Answer.REFUSED, Answer.REFUSED])
     desk.reporter.start(state=STARTED, head=head(1))
