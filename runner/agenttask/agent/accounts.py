@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from agenttask.agent.events import Charge, ModelSwitched, Replied, Stopped, Tokens, Try
+from agenttask.agent.events import Charge, ModelSwitched, Parked, Replied, Stopped, Tokens, Try
 from agenttask.agent.state import KEPT_LATENCIES, AttemptTally, State
 
 GIVEN_UP = 1_000_000
@@ -35,7 +35,7 @@ def replied(state: State, event: Replied) -> State:
     return _timed(_tried(counted, event.failed), event.asked, event.first_ms)
 
 
-def apply(state: State, event: ModelSwitched | Stopped) -> State:
+def apply(state: State, event: ModelSwitched | Stopped | Parked) -> State:
     """Another model is in use; or the attempt ended, and if for want of a model, the first has its turn again."""
     if isinstance(event, ModelSwitched):
         moved = msgspec.structs.replace(state, link=event.link, model=event.model, replies=0)

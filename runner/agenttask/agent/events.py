@@ -203,8 +203,10 @@ class Parked(_Event, frozen=True, tag="parked"):
     wake: Wake
     calls: tuple[str, ...] = ()
     """Calls of the newest reply that ask for nothing but this wait."""
+    failed: tuple[Try, ...] = ()
+    """What was tried before the models were given up for now."""
 
-    passing: ClassVar[frozenset[str]] = frozenset({"type", "reason", "message", "wake", "calls"})
+    passing: ClassVar[frozenset[str]] = frozenset({"type", "reason", "message", "wake", "calls", "failed"})
 
 
 class Woken(_Event, frozen=True, tag="woken"):

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from agenttask.agent.events import Parked
+from agenttask.agent.events import Parked, Try
 from agenttask.agent.state import Call, State
 from agenttask.contract import Above, RunnerReason, Wake
 from agenttask.errors import AgentTaskError
@@ -41,6 +41,8 @@ class Pause:
     above: Above | None = None
     calls: tuple[str, ...] = ()
     """Calls of a sleep tool that it waits out."""
+    failed: tuple[Try, ...] = ()
+    """What was tried of the models before."""
 
 
 class Pausing(AgentTaskError):  # noqa: N818 - it is no failure
@@ -63,7 +65,7 @@ def pause_of(error: Exception, *, state: State, jitter: float) -> Pause | None:
         seconds = min(first * 2.0 ** min(state.quota_parks, 16) * (1 + jitter / 5), most)
     if seconds is None:
         return None
-    return Pause(reason=error.reason, message=str(error), seconds=min(seconds, LONGEST_SECONDS))
+    return Pause(reason=error.reason, message=str(error), seconds=min(seconds, LONGEST_SECONDS), failed=error.failed)
 
 
 def parked(pause: Pause, *, now: datetime) -> Parked:
@@ -74,7 +76,7 @@ def parked(pause: Pause, *, now: datetime) -> Parked:
         until = (now + timedelta(seconds=pause.seconds)).replace(microsecond=0)
         message = f"{message}; goes on at {spoken(until)}"
     wake = Wake(not_before=until, budget_above=pause.above)
-    return Parked(reason=pause.reason, message=message, wake=wake, calls=pause.calls)
+    return Parked(reason=pause.reason, message=message, wake=wake, calls=pause.calls, failed=pause.failed)
 
 
 def spoken(time: datetime) -> str:

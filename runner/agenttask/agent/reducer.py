@@ -137,9 +137,12 @@ def _claimed(state: State, event: Claimed) -> State:
 
 def _parked(state: State, event: Parked, seq: int) -> State:
     """Parked once more without having been woken is the same wait."""
-    anew = state.wait is None and event.reason == RunnerReason.MODEL_QUOTA_EXHAUSTED
+    anew = state.wait is None
+    quota = anew and event.reason == RunnerReason.MODEL_QUOTA_EXHAUSTED
     return msgspec.structs.replace(
-        state, wait=Wait(seq=seq, parked=event), quota_parks=state.quota_parks + 1 if anew else state.quota_parks
+        accounts.apply(state, event) if anew else state,
+        wait=Wait(seq=seq, parked=event),
+        quota_parks=state.quota_parks + quota,
     )
 
 

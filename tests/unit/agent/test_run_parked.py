@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import msgspec
 import pytest
-from agenttask.contract import Above, Budget, Exit, Outcome, Sleep, Tool, Wake, is_met
+from agenttask.contract import Above, Budget, Exit, Fallback, Outcome, Sleep, Tool, Wake, is_met
 from agenttask.endings import Ending, encode_termination
 from agenttask.journal import restore
 from agenttask.log import Kind, Patience, read
@@ -53,6 +53,22 @@ def not_before(ending: Ending) -> datetime:
     assert ending.parked is not None
     assert ending.parked.wake.not_before is not None
     return ending.parked.wake.not_before
+
+
+async def test_a_run_that_wakes_asks_the_first_model_again_and_what_was_tried_is_counted_once(
+    attempts: Attempts,
+) -> None:
+    attempts.fallbacks = (Fallback(name="large", base_url="http://model.test/large"),)
+    attempts.world.before_model = out_of_quota
+    first = await attempts.run(1)
+    assert (await state(attempts)).model == "large"
+    again = await attempts.run(2)  # woken too early
+    assert park_of(again) != park_of(first)
+    assert (await state(attempts)).failed_calls == 2
+    attempts.world.before_model = None
+    attempts.met_park = park_of(again)
+    assert (await attempts.run(3)).outcome is Outcome.COMPLETED
+    assert [msgspec.json.decode(sent)["model"] for sent in attempts.world.model_calls] == ["m", "large", *["m"] * 4]
 
 
 async def test_a_used_up_quota_parks_the_run_and_the_end_says_until_when(attempts: Attempts) -> None:
