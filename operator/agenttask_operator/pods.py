@@ -28,6 +28,7 @@ NODE_TOLERATION_SECONDS: Final = 30
 _NODE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _TOKEN_SECONDS: Final = 3600
 _CODE: Final = "agenttask-code"
+_PROMPT: Final = "agenttask-prompt"
 _PASSED_THROUGH: Final = (
     "nodeSelector",
     "affinity",
@@ -70,6 +71,7 @@ def plan(*, task: Task, settings: Settings) -> Plan:
     # What the runner never looks at is left at its default, so that editing it changes no digest.
     told = contract.TaskSpec(
         prompt=spec.prompt,
+        prompt_from=spec.prompt_from,
         resume_from=spec.resume_from,
         agent=agent,
         code=spec.code,
@@ -182,7 +184,7 @@ def _pod_spec(*, user: Mapping[str, Any], plan: Plan, settings: Settings) -> dic
         },
         "tolerations": _tolerations(user),
         "containers": [_container(user=user, plan=plan, settings=settings)],
-        "volumes": [*_volumes(user), *_code_volumes(plan), *places.volumes(plan.location)],
+        "volumes": [*_volumes(user), *_code_volumes(plan), *_prompt_volumes(plan), *places.volumes(plan.location)],
         **({"imagePullSecrets": pull_secrets} if pull_secrets else {}),
         **{key: user[key] for key in _PASSED_THROUGH if key in user},
     }
@@ -204,7 +206,7 @@ def _container(*, user: Mapping[str, Any], plan: Plan, settings: Settings) -> di
         },
         "terminationMessagePath": contract.TERMINATION_PATH,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*_mounts(user), *_code_mounts(plan), *places.mounts(plan.location)],
+        "volumeMounts": [*_mounts(user), *_code_mounts(plan), *_prompt_mounts(plan), *places.mounts(plan.location)],
     }
     return container | {key: user[key] for key in ("envFrom", "resources") if key in user}
 
@@ -279,6 +281,21 @@ def _code_volumes(plan: Plan) -> list[dict[str, Any]]:
 
 def _code_mounts(plan: Plan) -> list[dict[str, Any]]:
     return [{"name": _CODE, "mountPath": contract.CODE_DIR, "readOnly": True}] if plan.spec.code is not None else []
+
+
+def _prompt_volumes(plan: Plan) -> list[dict[str, Any]]:
+    """Optional: only the first attempt needs it, and says what is missing."""
+    if (source := plan.spec.prompt_from) is None:
+        return []
+    ref, path = source.config_map_key_ref, PurePosixPath(contract.PROMPT_PATH).name
+    items = [{"key": ref.key, "path": path}]
+    return [{"name": _PROMPT, "configMap": {"name": ref.name, "items": items, "optional": True}}]
+
+
+def _prompt_mounts(plan: Plan) -> list[dict[str, Any]]:
+    if plan.spec.prompt_from is None:
+        return []
+    return [{"name": _PROMPT, "mountPath": str(PurePosixPath(contract.PROMPT_PATH).parent), "readOnly": True}]
 
 
 def _mounts_tmp(user: Mapping[str, Any]) -> bool:

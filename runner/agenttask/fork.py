@@ -14,8 +14,8 @@ from agenttask.log import Origin, Patience, Seed, read
 from agenttask.store import Store
 
 
-async def seed(*, store: Store, origin: ForkedFrom, spec: TaskSpec, clock: Clock) -> Seed:
-    """The state after the record `origin` names, as this fork goes on from it.
+async def seed(*, store: Store, origin: ForkedFrom, spec: TaskSpec, prompt: str | None, clock: Clock) -> Seed:
+    """The state after the record `origin` names, as this fork goes on from it with `prompt`.
 
     Raises `CheckpointGone` if that state cannot be had (any more), `SpecInvalid` if no work is in it, `FormatTooNew`
     and store errors.
@@ -33,6 +33,6 @@ async def seed(*, store: Store, origin: ForkedFrom, spec: TaskSpec, clock: Clock
     results = spec.resume_from is None or "Results" in spec.resume_from.parts
     return Seed(
         origin=Origin(log=log, seq=origin.seq, digest=found.tip.digest, about={"task": origin.task, "uid": origin.uid}),
-        state=frozen(forked(state, prompt=spec.prompt, results=results)),
+        state=frozen(forked(state, prompt=prompt, results=results)),
         max_steps=spec.budget.steps,
     )

@@ -97,6 +97,7 @@ async def _run(run: LocalRun, *, store: Store) -> Ending:
             lines=PlainLines(out=sys.stderr),
             status=NoStatus(),
             code=code,
+            prompt=prompt_of(run.manifest),
         )
         assignment = await assign(run=run, store=store, clock=clock, environment=os.environ)
         return await run_attempt(assignment=assignment, around=around)
@@ -115,6 +116,14 @@ def code_of(manifest: Manifest) -> Iterator[str | None]:
         for file, text in manifest.config_maps[name].items():
             (Path(folder) / file).write_text(text)
         yield folder
+
+
+def prompt_of(manifest: Manifest) -> str | None:
+    """The prompt in a ConfigMap that stands beside the task."""
+    if (source := manifest.spec.prompt_from) is None:
+        return None
+    ref = source.config_map_key_ref
+    return manifest.config_maps.get(ref.name, {}).get(ref.key)
 
 
 def with_model(spec: TaskSpec, *, environment: Mapping[str, str]) -> TaskSpec:

@@ -66,7 +66,9 @@ def parse(task: dict[str, Any], *, source: str, others: Sequence[Any] = ()) -> M
         spec = msgspec.convert(raw, TaskSpec)
     except msgspec.ValidationError as error:
         raise SpecInvalid(f"{source}: spec: {error}") from error
-    if spec.prompt is None and spec.resume_from is None:
+    if spec.prompt is not None and spec.prompt_from is not None:
+        raise SpecInvalid(f"{source}: at most one of spec.prompt and spec.promptFrom may be set")
+    if spec.prompt is None and spec.prompt_from is None and spec.resume_from is None:
         raise SpecInvalid(f"{source}: spec.prompt is needed, unless spec.resumeFrom is set")
     return Manifest(
         namespace=metadata.get("namespace"), name=metadata["name"], spec=spec, config_maps=_config_maps(others, source)

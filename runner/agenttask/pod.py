@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttask.contract import CODE_DIR, ENV_POD_UID, Assignment
+from agenttask.contract import CODE_DIR, ENV_POD_UID, PROMPT_PATH, Assignment
 from agenttask.endings import Ending, encode_termination, of_error
 from agenttask.errors import SpecInvalid
 from agenttask.store import Store, open_store
@@ -70,10 +70,20 @@ async def _run(assignment: Assignment, *, store: Store, token_dir: Path, early: 
         lines=JsonLines(out=sys.stdout, clock=clock, attempt=assignment.attempt),
         status=_status(assignment, token_dir=token_dir),
         code=CODE_DIR if assignment.spec.code is not None else None,
+        prompt=_prompt(Path(PROMPT_PATH)) if assignment.spec.prompt_from is not None else None,
     )
     if early:
         around.stop.request()
     return await run_attempt(assignment=assignment, around=around)
+
+
+def _prompt(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeError) as error:
+        raise SpecInvalid(f"the prompt of spec.promptFrom cannot be read: {error}") from error
 
 
 def _status(assignment: Assignment, *, token_dir: Path) -> StatusApi:

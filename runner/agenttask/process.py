@@ -22,7 +22,14 @@ DEFAULT_GRACE_SECONDS: Final = 30.0
 
 
 def surroundings(
-    *, store: Store, pod_uid: str, clock: SystemClock, lines: Lines, status: StatusApi, code: str | None
+    *,
+    store: Store,
+    pod_uid: str,
+    clock: SystemClock,
+    lines: Lines,
+    status: StatusApi,
+    code: str | None,
+    prompt: str | None,
 ) -> Surroundings:
     """Everything an attempt needs beside its assignment. Must be called inside the event loop, which it makes listen.
 
@@ -41,6 +48,7 @@ def surroundings(
         status=status,
         environment=os.environ,
         code=code,
+        prompt=prompt,
     )
 
 

@@ -63,6 +63,8 @@ class Surroundings:
     """The runner's own, with the models' keys; command tools see an allow-list of it."""
     code: str | None = None
     """Folder with the modules of `spec.code`."""
+    prompt: str | None = None
+    """What `spec.promptFrom` names, if it is there."""
     transport: httpx.AsyncBaseTransport | None = None
     """What model and HTTP tools are reached through; None: the network."""
 
@@ -164,7 +166,18 @@ class _Attempt:
         if origin is None:
             raise SpecInvalid("spec.resumeFrom was not resolved to a record")
         self._around.lines.say("forking", key=origin.key)
-        return await seed(store=self._around.store, origin=origin, spec=self._spec, clock=self._around.clock)
+        return await seed(
+            store=self._around.store, origin=origin, spec=self._spec, prompt=self._prompt(), clock=self._around.clock
+        )
+
+    def _prompt(self) -> str | None:
+        """The prompt, wherever it is; needed once, before anything has begun."""
+        if (source := self._spec.prompt_from) is None:
+            return self._spec.prompt
+        if not self._around.prompt:
+            ref = source.config_map_key_ref
+            raise SpecInvalid(f"spec.promptFrom: there is no ConfigMap {ref.name} with a prompt as {ref.key}")
+        return self._around.prompt
 
     def _reporter(self, opened: Opened) -> Reporter:
         return Reporter(
@@ -209,7 +222,7 @@ class _Attempt:
         shape = shape_of(agent, tools=belt.tools)
         if not state.started:
             check_schemas(agent)
-            await journal.commit(Started(prompt=self._spec.prompt or "", **shape._asdict()))
+            await journal.commit(Started(prompt=self._prompt() or "", **shape._asdict()))
             return
         refuse_other_prompt(state=state, prompt=self._spec.prompt)
         if (state.system_prompt, state.tools, state.finish) != shape:
@@ -278,9 +291,10 @@ def check(assignment: Assignment) -> Model:
         raise SpecInvalid(
             f"the operator speaks contract {assignment.contract}, this runner {CONTRACT}; update its image"
         )
-    if assignment.spec.prompt is None and assignment.spec.resume_from is None:
+    spec = assignment.spec
+    if spec.prompt is None and spec.prompt_from is None and spec.resume_from is None:
         raise SpecInvalid("no prompt: set spec.prompt, or spec.resumeFrom to go on from a checkpoint")
-    agent = assignment.spec.agent
+    agent = spec.agent
     if agent.model is None:
         raise SpecInvalid("no model: set spec.agent.model, or a default for all tasks")
     check_options(agent.model)

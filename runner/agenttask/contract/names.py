@@ -37,6 +37,8 @@ FINISH_TOOL: Final = "finish"
 """The tool by which the model gives its answer, where `agent.finish` says so."""
 
 CONTAINER: Final = "runner"
+PROMPT_PATH: Final = "/var/lib/agenttask/prompt/prompt"
+"""The prompt of `spec.promptFrom`, if its ConfigMap is there."""
 ASSIGNMENT_PATH: Final = "/etc/agenttask/assignment.json"
 TOKEN_DIR: Final = "/var/run/secrets/agenttask"  # noqa: S105 - a path
 """Folder of the projected, short-lived `token` and the cluster's `ca.crt`."""

@@ -279,11 +279,26 @@ class Retry(Wire, frozen=True):
     max_backoff_seconds: int = 300
 
 
+class PromptKeyRef(Wire, frozen=True):
+    """One key of a ConfigMap in the task's namespace, with a prompt."""
+
+    name: str
+    key: str = "prompt"
+
+
+class PromptFrom(Wire, frozen=True):
+    """Where a prompt is read from."""
+
+    config_map_key_ref: PromptKeyRef
+
+
 class TaskSpec(Wire, frozen=True):
     """`spec` of an AgentTask. `pod` is merged into the runner pod by the operator and means nothing to a runner."""
 
     prompt: str | None = None
-    """The first user message, or the next one of a fork; None in a fork alone."""
+    """The first user message, or the next one of a fork; None in a fork, or with `prompt_from`."""
+    prompt_from: PromptFrom | None = None
+    """Read by the first attempt, for all."""
     resume_from: ResumeFrom | None = None
     agent: Agent = Agent()
     code: Code | None = None

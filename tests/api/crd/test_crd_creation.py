@@ -280,7 +280,12 @@ RULES = {
         says="a schema needs the format Json or XmlTag",
     ),
     "a task has a prompt or something to go on from": Case(
-        accepted=fork(task="triage"), refused={}, says="prompt is needed, unless resumeFrom is set"
+        accepted=fork(task="triage"), refused={}, says="prompt or promptFrom is needed, unless resumeFrom is set"
+    ),
+    "a prompt is here or in a ConfigMap": Case(
+        accepted={"promptFrom": {"configMapKeyRef": {"name": "prompts"}}},
+        refused=spec(promptFrom={"configMapKeyRef": {"name": "prompts"}}),
+        says="at most one of prompt and promptFrom may be set",
     ),
     "a fork names a task or a location": Case(
         accepted=spec(**fork(task="triage", key=RECORD)),
@@ -310,6 +315,16 @@ RULES = {
 
 BOUNDS = {
     "a prompt is not empty": Case(accepted=spec(), refused=spec(prompt=""), says="spec.prompt"),
+    "a ConfigMap has a name": Case(
+        accepted={"promptFrom": {"configMapKeyRef": {"name": "prompts", "key": "triage.md"}}},
+        refused={"promptFrom": {"configMapKeyRef": {"name": ""}}},
+        says="promptFrom.configMapKeyRef.name",
+    ),
+    "a key of a ConfigMap is a file's name": Case(
+        accepted={"promptFrom": {"configMapKeyRef": {"name": "prompts", "key": "a-b_c.d"}}},
+        refused={"promptFrom": {"configMapKeyRef": {"name": "prompts", "key": "a/b"}}},
+        says="promptFrom.configMapKeyRef.key",
+    ),
     "a prompt has at most 64 Ki characters": Case(
         accepted=spec(prompt="a" * 65536), refused=spec(prompt="a" * 65537), says="spec.prompt: Too long"
     ),

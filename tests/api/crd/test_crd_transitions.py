@@ -56,6 +56,16 @@ TRANSITIONS = {
         refused=({"spec": {"prompt": "Good bye."}},),
         says="spec.prompt is immutable once an attempt was raised",
     ),
+    "where a prompt is read from is immutable from then on": Case(
+        spec={"prompt": None, "promptFrom": {"configMapKeyRef": {"name": "prompts"}}},
+        status={"attempt": 1},
+        accepted=({"spec": {"budget": {"steps": 60}}},),
+        refused=(
+            {"spec": {"promptFrom": {"configMapKeyRef": {"name": "others"}}}},
+            {"spec": {"promptFrom": {"configMapKeyRef": {"key": "other"}}}},
+        ),
+        says="spec.promptFrom is immutable once an attempt was raised",
+    ),
     "what a fork goes on from may be edited until an attempt was raised": Case(
         spec={"resumeFrom": {"task": "triage"}},
         accepted=({"spec": {"resumeFrom": {"task": "other"}}}, {"spec": {"resumeFrom": None}}),

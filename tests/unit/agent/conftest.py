@@ -27,6 +27,7 @@ from agenttask.contract import (
     Model,
     Output,
     Price,
+    PromptFrom,
     ResumeFrom,
     RunnerStatus,
     TaskSpec,
@@ -171,6 +172,9 @@ class Attempts:
     clock: ManualClock = field(default_factory=ManualClock)
     uid: str = "uid"
     prompt: str | None = PROMPT
+    prompt_from: PromptFrom | None = None
+    prompts: dict[str, str] = field(default_factory=dict)
+    """The ConfigMap with the prompt."""
     resume_from: ResumeFrom | None = None
     forked_from: ForkedFrom | None = None
     system_prompt: str | None = None
@@ -199,6 +203,7 @@ class Attempts:
             location=Location(type="filesystem", prefix="p"),
             spec=TaskSpec(
                 prompt=self.prompt,
+                prompt_from=self.prompt_from,
                 resume_from=self.resume_from,
                 agent=Agent(
                     system_prompt=self.system_prompt,
@@ -232,6 +237,7 @@ class Attempts:
             lines=self.said,
             status=self.board,
             environment=self.environment,
+            prompt=self.prompts.get("prompt"),
             transport=httpx.MockTransport(self.world.handle),
         )
         return await run_attempt(assignment=self.assignment(number=number), around=around)

@@ -13,7 +13,7 @@ from agenttask.cli import main
 from agenttask.clock import ManualClock
 from agenttask.contract import Assignment, Exit, ForkedFrom, Location, Model
 from agenttask.errors import SpecInvalid
-from agenttask.local import LocalRun, assign, code_of, run_file
+from agenttask.local import LocalRun, assign, code_of, prompt_of, run_file
 from agenttask.manifest import Manifest, parse
 from agenttask.store import Store
 from agenttask.store.memory import MemoryStore
@@ -110,6 +110,16 @@ CONFIG_MAPS: dict[str, tuple[Any, str]] = {
 def test_code_without_its_config_map_is_refused_by_name(others: list[Any], words: str) -> None:
     with pytest.raises(SpecInvalid, match=words), code_of(parse(task(code=CODE), source="file.yaml", others=others)):
         raise AssertionError
+
+
+def test_a_prompt_may_stand_in_a_config_map_beside_the_task() -> None:
+    prompts = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "prompts"}, "data": {"a": "Hello."}}
+    spec = {"promptFrom": {"configMapKeyRef": {"name": "prompts", "key": "a"}}}
+    manifest = parse({**task(), "spec": spec}, source="file.yaml", others=[prompts])
+    assert prompt_of(manifest) == "Hello."
+    assert prompt_of(parse({**task(), "spec": spec}, source="file.yaml")) is None
+    with pytest.raises(SpecInvalid, match="at most one of"):
+        parse(task(**spec), source="file.yaml")
 
 
 def test_code_is_a_folder_for_as_long_as_the_run_lasts() -> None:

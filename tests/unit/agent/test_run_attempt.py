@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import httpx
@@ -245,6 +247,25 @@ async def test_a_resumed_run_sends_the_very_bytes_an_undisturbed_one_sends() -> 
     disturbed.world.before_tool = None
     await disturbed.run(4)
     assert disturbed.world.model_calls == undisturbed.world.model_calls
+
+
+def digest_of(sent: bytes, *, length: int) -> str:
+    return hashlib.sha256(sent[:length]).hexdigest()
+
+
+async def test_each_request_begins_with_the_one_before_by_hash_whichever_attempt_sent_it() -> None:
+    attempts = Attempts(world=World(turns=6, width=2), system_prompt="Be exact.")
+    for number in range(1, 5):
+        attempts.world.before_tool = at_call(2, kill)
+        with pytest.raises(Killed):
+            await attempts.run(number)
+    attempts.world.before_tool = None
+    await attempts.run(5)
+    sent = attempts.world.model_calls
+    assert len(sent) == 6
+    for earlier, later in pairwise(sent):
+        length = earlier.index(b'],"model"')
+        assert digest_of(later, length=length) == digest_of(earlier, length=length)
 
 
 async def test_a_call_has_the_same_idempotency_key_in_every_attempt_and_no_other_has_it(attempts: Attempts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -265,6 +266,17 @@ def test_secrets_of_headers_come_by_reference_once_each() -> None:
         "AGENTTASK_SECRET_CRM_PROD_TOKEN": secret("crm.prod", "token"),
         "AGENTTASK_SECRET_BANK_TOKEN": secret("bank", "token"),
     }
+
+
+def test_a_prompt_is_mounted_where_the_runner_looks_for_it_and_may_be_missing() -> None:
+    made = rendered(task(spec={"prompt": None, "promptFrom": {"configMapKeyRef": {"name": "prompts", "key": "a"}}}))
+    items = [{"key": "a", "path": "prompt"}]
+    volume = {"name": "agenttask-prompt", "configMap": {"name": "prompts", "items": items, "optional": True}}
+    assert volume in made["spec"]["volumes"]
+    mounts = made["spec"]["containers"][0]["volumeMounts"]
+    folder = str(Path(contract.PROMPT_PATH).parent)
+    assert {"name": "agenttask-prompt", "mountPath": folder, "readOnly": True} in mounts
+    assert assignment(made).spec.prompt_from is not None
 
 
 def test_code_is_mounted_where_the_runner_looks_for_it() -> None:
