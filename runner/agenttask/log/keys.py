@@ -37,6 +37,11 @@ class Keys:
         """The folder of the blobs."""
         return f"{self.prefix}/blob/"
 
+    @property
+    def lates(self) -> str:
+        """The folder of what was said too late."""
+        return f"{self.prefix}/late/"
+
     def record(self, seq: int) -> str:
         """Key of record `seq`."""
         return f"{self.records}{seq:012d}"
@@ -51,7 +56,7 @@ class Keys:
 
     def late(self, name: str) -> str:
         """Key of what somebody said too late, under a name of the holders' own."""
-        return f"{self.prefix}/late/{name}"
+        return f"{self.lates}{name}"
 
     def seq(self, key: str) -> int | None:
         """The number of a record or snapshot, or None if this is the key of neither."""

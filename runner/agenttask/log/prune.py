@@ -9,8 +9,8 @@ from agenttask.log.survey import Shot, Survey
 def prunable(found: Survey, *, keep_last: int) -> tuple[str, ...]:
     """Keys of what no restore from the newest `keep_last` snapshots needs; never claims, and nothing of a damaged log.
 
-    Of a log that is not final nothing is named that a writer, if there is one, may be about to need: no blob, and no
-    snapshot behind the oldest kept one.
+    Of a log that is not final nothing is named that a writer, if there is one, may be about to need: no blob, nothing
+    that was left too late, and no snapshot behind the oldest kept one.
     """
     restored = found.restored
     if found.problems or restored is None or restored.lost is not None:
@@ -24,7 +24,9 @@ def prunable(found: Survey, *, keep_last: int) -> tuple[str, ...]:
     seqs = {shot.seq for shot in kept}
     shots = [shot.key for shot in found.snapshots if shot.seq <= limit and shot.seq not in seqs]
     records = [each.key for each in found.records if _may_go(each, oldest=oldest)]
-    return (*records, *shots, *(_blobs(found, kept=kept, oldest=oldest) if final else ()))
+    if not final:
+        return (*records, *shots)
+    return (*records, *shots, *_blobs(found, kept=kept, oldest=oldest), *(entry.key for entry in found.lates))
 
 
 def _may_go(each: object, *, oldest: int) -> bool:

@@ -46,6 +46,8 @@ class Survey:
     """Every record there is, and those that should be, in order; large texts are not in place."""
     snapshots: tuple[Shot, ...]
     blobs: tuple[Entry, ...]
+    lates: tuple[Entry, ...]
+    """What writers have left that had lost the log."""
     unnamed: tuple[str, ...]
     """Keys of blobs that neither a record nor a snapshot names: what a killed writer left, as a rule."""
     problems: tuple[str, ...]
@@ -100,6 +102,7 @@ class _Surveyor:
             records=tuple(found[seq] for seq in sorted(found)),
             snapshots=shots,
             blobs=blobs,
+            lates=tuple(await self._store.list(self._keys.lates, after=None)),
             unnamed=tuple(entry.key for entry in blobs if entry.key not in known),
             problems=tuple(self._problems),
             restored=restored,

@@ -323,7 +323,7 @@ def _contradictions(found: Survey, place: Place) -> list[str]:
 async def _sizes(desk: Desk, keys: Keys) -> dict[str, int]:
     entries = [
         entry
-        for folder in (keys.records, keys.snapshots, keys.blobs)
+        for folder in (keys.records, keys.snapshots, keys.blobs, keys.lates)
         for entry in await desk.patient.list(folder, after=None)
     ]
     return {entry.key: entry.size for entry in entries}

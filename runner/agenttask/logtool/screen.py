@@ -23,6 +23,7 @@ from agenttask.logtool.story import (
     Over,
     Reply,
     Result,
+    RunsAgain,
     Waits,
 )
 
@@ -129,11 +130,23 @@ def story(entry: Entry, *, full: bool) -> str:
             text = _replied(entry, where, full=full)
         case Result():
             facts = f"{entry.ms} ms, {where}" if entry.seq else where
-            failed = ", failed" if entry.failed else ""
-            text = _said(f"result {entry.call} {entry.tool} ({facts}{failed})", entry.text, full=full)
+            facts += ", failed" if entry.failed else ""
+            facts += f", was in doubt: {_SETTLED.get(entry.settled_by, entry.settled_by)}" if entry.settled_by else ""
+            text = _said(f"result {entry.call} {entry.tool} ({facts})", entry.text, full=full)
+        case RunsAgain():
+            why = _SETTLED.get(entry.settled_by, entry.settled_by)
+            text = f"=== {', '.join(entry.calls)} was in doubt and runs once more: {why} ({where})"
         case Over():
             text = _said(f"=== the run is over: {entry.outcome}, {entry.reason} ({where})", entry.message, full=full)
     return text
+
+
+_SETTLED: Final = {
+    "Late": "its own runner left what it gave",
+    "Probe": "the tool's probe knew",
+    "Policy": "nobody knows, and the model was told so",
+    "Edit": "the task says since that it may run twice",
+}
 
 
 def _began(entry: AttemptBegan, where: str) -> str:
@@ -144,6 +157,7 @@ def _began(entry: AttemptBegan, where: str) -> str:
         lines.append(f"it goes on from {entry.origin}: this is a fork")
     if entry.repeats_model_call:
         lines.append("the attempt before it ended without a word; a model call may have been made twice")
+    lines += [f"in doubt, since nobody recorded how it ended: {call}" for call in entry.in_doubt]
     lines += [entry.lost] if entry.lost else []
     lines += [f"damaged, with nothing lost: {sentence}" for sentence in entry.damage]
     return "\n    ".join(lines)

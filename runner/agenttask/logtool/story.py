@@ -15,6 +15,7 @@ from agenttask.agent.events import (
     Claimed,
     Ended,
     Event,
+    Intended,
     ModelSwitched,
     Parked,
     Reconfigured,
@@ -51,6 +52,8 @@ class AttemptBegan(_Entry, frozen=True, tag="attemptBegan"):
     """Of a fork: the record it was made from."""
     repeats_model_call: bool = False
     """The attempt before ended without a word while a model call was due, so that one may have been paid for twice."""
+    in_doubt: tuple[str, ...] = ()
+    """Calls that must not run twice and may have run: each with its tool."""
 
 
 class AttemptStopped(_Entry, frozen=True, tag="attemptStopped"):
@@ -125,6 +128,15 @@ class Result(_Entry, frozen=True, tag="result"):
     text: str
     ms: int = 0
     failed: bool = False
+    settled_by: str = ""
+    """What put an end to the doubt about it."""
+
+
+class RunsAgain(_Entry, frozen=True, tag="runsAgain"):
+    """Calls that were in doubt run once more."""
+
+    calls: tuple[str, ...]
+    settled_by: str
 
 
 class Over(_Entry, frozen=True, tag="over"):
@@ -136,7 +148,17 @@ class Over(_Entry, frozen=True, tag="over"):
 
 
 Entry: TypeAlias = (
-    AttemptBegan | AttemptStopped | Waits | GoesOn | Configured | OtherModel | Message | Reply | Result | Over
+    AttemptBegan
+    | AttemptStopped
+    | Waits
+    | GoesOn
+    | Configured
+    | OtherModel
+    | Message
+    | Reply
+    | Result
+    | RunsAgain
+    | Over
 )
 
 
@@ -198,7 +220,8 @@ def _during(event: Event, record: Record, *, before: State, after: State) -> Ite
     fresh = after.conversation[len(before.conversation) :]
     match event:
         case Claimed():
-            yield _began(record, repeats=after.repeated_model_calls > before.repeated_model_calls)
+            repeats = after.repeated_model_calls > before.repeated_model_calls
+            yield _began(record, repeats=repeats, doubts=after.doubtful_calls)
         case Started() | Reconfigured():
             yield _configured(after, **at)
         case Replied():
@@ -207,8 +230,10 @@ def _during(event: Event, record: Record, *, before: State, after: State) -> Ite
         case ModelSwitched():
             yield OtherModel(model=event.model, why=event.why, **at)
         case ToolReturned():
-            yield Result(call=event.call, tool=event.tool, text=event.text, ms=event.ms, failed=not event.ok, **at)
+            yield _result(event, **at)
             fresh = ()
+        case Intended() if event.by is not None:
+            yield RunsAgain(calls=event.calls, settled_by=event.by, **at)
         case Stopped():
             yield AttemptStopped(reason=event.reason, calling=event.calling, **at)
         case Parked():
@@ -220,6 +245,18 @@ def _during(event: Event, record: Record, *, before: State, after: State) -> Ite
         case Ended():
             yield _over(event, **at)
     yield from (_message(message, **at) for message in fresh)
+
+
+def _result(event: ToolReturned, **at: Any) -> Result:
+    return Result(
+        call=event.call,
+        tool=event.tool,
+        text=event.text,
+        ms=event.ms,
+        failed=not event.ok,
+        settled_by=event.by or "",
+        **at,
+    )
 
 
 def _slept(before: State, after: State, **at: Any) -> Iterator[Result]:
@@ -278,7 +315,7 @@ def _configured(state: State, **at: Any) -> Configured:
     return Configured(system_prompt=state.system_prompt or "", tools=names, **at)
 
 
-def _began(claim: Record, *, repeats: bool = False) -> AttemptBegan:
+def _began(claim: Record, *, repeats: bool = False, doubts: Sequence[Call] = ()) -> AttemptBegan:
     if claim.kind is not Kind.CLAIM:
         raise ValueError(f"record {claim.key} is no claim")
     left, origin = claim.abandoned, claim.origin
@@ -292,4 +329,5 @@ def _began(claim: Record, *, repeats: bool = False) -> AttemptBegan:
         damage=claim.damage,
         origin=f"{origin.log} after record {origin.seq}" if origin else "",
         repeats_model_call=repeats,
+        in_doubt=tuple(f"{call.id} {call.tool}" for call in doubts),
     )

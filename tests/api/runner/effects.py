@@ -34,6 +34,12 @@ echo '{{"done": false}}'
 """
 
 
+def _set() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class Account:
     """What one task did to the server."""
@@ -47,6 +53,10 @@ class Account:
     pid: int = 0
     known: threading.Event = field(default_factory=threading.Event)
     """That `pid` is the caller's."""
+
+    waits: threading.Event = field(default_factory=_set)
+    """Cleared: a request waits before its effect."""
+    under_way: bool = False
 
     def kill(self, when: str) -> bool:
         """Kill the caller, if this is when it dies."""
@@ -70,6 +80,8 @@ class EffectServer:
                 account = accounts[self.path.split("/")[1]]
                 number = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["number"]
                 key = self.headers["Idempotency-Key"]
+                account.under_way = True
+                assert account.waits.wait(timeout=20)
                 if account.kill("before"):
                     return
                 if not (account.keyed and key in account.effects):

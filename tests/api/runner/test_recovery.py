@@ -6,6 +6,7 @@ A model that gives all its calls the same id, tools of both kinds, four calls in
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import signal
 from collections import Counter
@@ -20,6 +21,7 @@ import pytest
 from tests.api.runner.conftest import Job
 from tests.api.runner.effects import Account, EffectServer, booked, tools
 from tests.api.runner.local_process import THINKING_SECONDS, Place
+from tests.api.waiting import until
 from tests.e2e.harness.model import Reply, ScriptedModel, says_sum
 from tests.e2e.harness.tools import ToolServer
 
@@ -162,6 +164,25 @@ def test_a_doubt_that_stalls_is_named_and_goes_on_once_the_task_is_edited(bench:
     assert "of pay was begun by attempt 1" in job.lines
     bench.write(job, recovery="Once", on_doubt="TellModel")
     assert bench.run(job, account) == 0
+    assert max((Counter(account.effects) + booked(job.folder)).values()) == 1
+
+
+def test_a_runner_that_sleeps_through_its_own_replacement_leaves_the_result_of_its_call(bench: Bench) -> None:
+    job, account = bench.job(recovery="Once", on_doubt="Stall")
+    account.waits.clear()
+    process = job.start()
+    assert process.pid is not None
+    until("the call is under way", lambda: account.under_way)
+    os.kill(process.pid, signal.SIGSTOP)
+    account.waits.set()
+    until("it took effect", lambda: len(account.effects) >= 1)
+    assert bench.run(job, account) == 78
+    assert "InDoubt" in job.lines
+    os.kill(process.pid, signal.SIGCONT)
+    assert job.end(process) == 77
+    assert bench.run(job, account) == 0, job.lines
+    assert job.answer == ANSWER
+    assert "settledBy=Late" in job.lines
     assert max((Counter(account.effects) + booked(job.folder)).values()) == 1
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from agenttask.clock import SystemClock
+from agenttask.errors import Fenced
 from agenttask.log import Frozen, Holder, Kind, Log, Opened, Patience, Policy, survey
 from agenttask.log.blob import LARGE_BYTES, WHOLE_BYTES
 from agenttask.store import Store
@@ -43,6 +44,25 @@ async def write(log: Log | None, texts: list[str], text: str, *, kind: Kind = Ki
 def incompressible(size: int) -> str:
     """A text that stays large when it is compressed, so that it goes as a stream."""
     return random.Random(size).randbytes(size * 3 // 4).hex()
+
+
+async def test_what_a_fenced_writer_leaves_is_found_by_whoever_has_the_log(
+    open_any: Callable[[], Store], folder: str
+) -> None:
+    slow, quick = open_any(), open_any()
+    first = (await opened(slow, folder, attempt=1)).log
+    second = (await opened(quick, folder, attempt=2)).log
+    assert first is not None
+    assert second is not None
+    assert await second.left("3.0") is None
+    with pytest.raises(Fenced):
+        await first.append(kind=Kind.EVENTS, events=[{"text": "x"}], step=1, max_steps=9)
+    await first.leave("3.0", b"paid")
+    await first.leave("3.0", b"something else")
+    assert await second.left("3.0") == b"paid"
+    await second.append(kind=Kind.EVENTS, events=[{"text": "y"}], step=1, max_steps=9)
+    for store in (slow, quick):
+        await store.close()
 
 
 @pytest.mark.parametrize("large", [LARGE_BYTES + 1, 2 * WHOLE_BYTES], ids=["64 KiB", "16 MiB"])

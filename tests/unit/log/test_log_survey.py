@@ -123,6 +123,7 @@ async def finished() -> MemoryStore:
     """As `written`, and over; with an orphan of its last attempt."""
     store = await written()
     store.objects[f"{PREFIX}/blob/2-p-9"] = b"?"
+    store.objects[f"{PREFIX}/late/3.0"] = b"a result"
     ledger = await claim(store, attempt=2, keep=3)
     await ledger.write("the end", kind=Kind.FINAL)
     return store
@@ -133,7 +134,7 @@ async def test_a_finished_log_can_be_pruned_to_what_its_newest_snapshots_need(ke
     store = await finished()
     texts = await look(store)
     keys = prunable(await looked(store), keep_last=keep_last)
-    assert f"{PREFIX}/blob/2-p-9" in keys
+    assert {f"{PREFIX}/blob/2-p-9", f"{PREFIX}/late/3.0"} <= set(keys)
     for key in keys:
         del store.objects[key]
     assert await look(store) == texts
@@ -147,6 +148,7 @@ async def test_of_a_log_that_is_not_final_no_blob_is_pruned_and_no_new_snapshot(
     store = await written()
     store.objects[f"{PREFIX}/blob/1-p-9"] = b"?"
     store.objects[KEYS.snapshot(25)] = b"about to be named"
+    store.objects[f"{PREFIX}/late/3.0"] = b"a result"
     keys = prunable(await looked(store), keep_last=1)
     assert keys == (*(KEYS.record(seq) for seq in range(12, 22)), KEYS.snapshot(11), KEYS.snapshot(16))
 
