@@ -159,11 +159,6 @@ RULES = {
         refused=tool(sleep={}, parameters={"type": "object"}),
         says="a tool that sleeps has parameters of its own, and no probe",
     ),
-    "a sleep ends": Case(
-        accepted=tool(sleep={"maxSeconds": 2592000}),
-        refused=tool(sleep={"maxSeconds": 2592001}),
-        says="sleep.maxSeconds",
-    ),
     "a probe may be a function": Case(
         accepted=tool(python="m:pay", recovery="Reconcile", probe={"python": "m:paid"}),
         refused=tool(python="m:pay", recovery="Reconcile", probe={}),
@@ -424,6 +419,11 @@ BOUNDS = {
         accepted=tool(http={"url": "https://h/{{a}}?q={{b}}"}),
         refused=tool(http={"url": "https://{{a}}/"}),
         says="http.url",
+    ),
+    "a sleep ends": Case(
+        accepted=tool(sleep={"maxSeconds": 2592000}),
+        refused=tool(sleep={"maxSeconds": 2592001}),
+        says="sleep.maxSeconds",
     ),
     "a function is named with its module": Case(
         accepted=tool(python="tools:look_up"), refused=tool(python="look_up"), says="tools[0].python"
