@@ -1,4 +1,4 @@
-"""`agenttask run` of a run that has to wait: exit code 76, no model call before the time has come, and then it goes on."""
+"""`agenttask run` of a run that has to wait: exit code 76, no model call before its time has come, then it goes on."""
 
 from __future__ import annotations
 
