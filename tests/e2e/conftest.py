@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.cluster.environment import Environment
 from tests.e2e.harness.kube import Api, Kind, Object
-from tests.e2e.harness.model import Reply, ScriptedModel
+from tests.e2e.harness.model import Fault, Reply, ScriptedModel
 from tests.e2e.harness.operator import Operator
 from tests.e2e.harness.tasks import Task, manifest, model_of, secrets
 from tests.e2e.harness.tools import ToolServer
@@ -124,7 +124,7 @@ def home(api: Api, environment: Environment, namespace: str, operator: Operator)
 
 
 class Start(Protocol):
-    """Creates a task whose model plays `replies`."""
+    """Creates a task whose model plays `replies`; `faults` as of `ScriptedModel.script`."""
 
     def __call__(
         self,
@@ -132,6 +132,7 @@ class Start(Protocol):
         replies: Sequence[Reply],
         *,
         delay_seconds: float = 0.0,
+        faults: Mapping[int, Fault] | None = None,
         spec: Object | None = None,
         agent: Object | None = None,
     ) -> Task: ...
@@ -147,11 +148,12 @@ def start(api: Api, home: str, model: ScriptedModel, tools: ToolServer) -> Itera
         replies: Sequence[Reply],
         *,
         delay_seconds: float = 0.0,
+        faults: Mapping[int, Fault] | None = None,
         spec: Object | None = None,
         agent: Object | None = None,
     ) -> Task:
         model_name = model_of(namespace=home, name=name)
-        model.script(model_name, replies, delay_seconds=delay_seconds)
+        model.script(model_name, replies, delay_seconds=delay_seconds, faults=faults)
         body = manifest(name=name, model=model, model_name=model_name, tools=tools, spec=spec, agent=agent)
         started.append(Task.create(api=api, namespace=home, body=body))
         return started[-1]

@@ -246,6 +246,7 @@ def _ask(state: State, *, max_tokens: int | None, tool_choice: str | None) -> As
         link=state.link,
         model=state.model,
         replies=state.replies,
+        returns=not state.link and not state.replies and bool(state.model),
         author=state.author,
         latencies_ms=state.latencies,
         max_tokens=max_tokens,

@@ -48,11 +48,14 @@ def links_of(model: Model) -> tuple[Link, ...]:
     )
 
 
-def successor(*, links: Sequence[Link], at: Link, failures: Sequence[Failure], max_retries: int) -> Link | None:
+def successor(
+    *, links: Sequence[Link], at: Link, failures: Sequence[Failure], max_retries: int, on_trial: bool = False
+) -> Link | None:
     """Where to go after these failures of one call, the newest last; None: stay, whatever that means.
 
-    A model that is not the first is left for any failure that another try cannot help: its key or its name may be
-    wrong, which must not end a task whose first model will be back.
+    A model that is only `on_trial`, having failed before, is left at its first failure; one that is not the first, for
+    any failure that another try cannot help: its key or its name may be wrong, which must not end a task whose first
+    model will be back.
     """
     newest = failures[-1]
     following = links[at.number + 1 :]
@@ -65,7 +68,8 @@ def successor(*, links: Sequence[Link], at: Link, failures: Sequence[Failure], m
         return None
     of_its_kind = sum(failure.trouble is newest.trouble for failure in failures)
     given_up = (
-        not newest.passing
+        on_trial
+        or not newest.passing
         or (newest.after_seconds or 0) > MAX_WAIT_SECONDS
         or of_its_kind >= SOON.get(newest.trouble, max_retries + 1)
         or len(failures) > max_retries

@@ -37,9 +37,11 @@ class Ask:
     link: int = 0
     """Place in the chain of the model in use."""
     model: str = ""
-    """Its name, where it is not the first."""
+    """Its name; empty before the first reply."""
     replies: int = 0
     """How many came since it is in use."""
+    returns: bool = False
+    """Whether it is the first one again, and has not answered since."""
     author: str = ""
     """The model whose replies are those that name nobody else."""
     max_tokens: int | None = None
@@ -181,7 +183,13 @@ class ModelClient:
             failed.append(_try(outcome, at=at, ms=ms))
             if outcome.trouble is Trouble.TIMED_OUT:
                 latencies.append(ms)
-            link = successor(links=self._links, at=at, failures=failures, max_retries=self._max_retries)
+            link = successor(
+                links=self._links,
+                at=at,
+                failures=failures,
+                max_retries=self._max_retries,
+                on_trial=ask.returns,
+            )
             if link is not None:
                 why = f"{at.name}: {outcome.message}"
                 return Switched(link=link.number, model=link.name, why=why, failed=tuple(failed))

@@ -154,9 +154,10 @@ class ModelEndpoint:
             response.stream = _Bounded(response.stream)
             if response.status_code == 200 and _is_event_stream(response):
                 await self._read(response, sending, deadline)
-                if sending.assembly.error is not None:
-                    return self._classified(response, sending.assembly.error)
-                return self._received(sending)
+                if sending.assembly.error is None or sending.assembly.finished:
+                    return self._received(sending)
+                failure = self._classified(response, sending.assembly.error)
+                return replace(failure, tokens=sending.assembly.abandoned(request_bytes=len(sending.body)))
             received = bytearray()
             async for chunk in response.aiter_bytes():
                 received += chunk

@@ -117,12 +117,12 @@ RULES = {
     "a tool has one kind": Case(
         accepted=tool(http=HTTP),
         refused=tool(http=HTTP, command=["date"]),
-        says="exactly one of http, command and python must be set",
+        says="exactly one of http, command, python and sleep must be set",
     ),
     "a tool has a kind": Case(
         accepted=tool(command=["date"]),
         refused=tool(),
-        says="exactly one of http, command and python must be set",
+        says="exactly one of http, command, python and sleep must be set",
     ),
     "a probe is asked where the recovery is Reconcile": Case(
         accepted=tool(http=HTTP, recovery="Reconcile", probe={"http": HTTP}),
@@ -147,7 +147,17 @@ RULES = {
     "a Python tool has no command besides": Case(
         accepted=tool(python="pkg.mod:look"),
         refused=tool(python="pkg.mod:look", command=["date"]),
-        says="exactly one of http, command and python must be set",
+        says="exactly one of http, command, python and sleep must be set",
+    ),
+    "a tool that sleeps does nothing else": Case(
+        accepted=tool(sleep={"maxSeconds": 3600}),
+        refused=tool(sleep={}, command=["date"]),
+        says="exactly one of http, command, python and sleep must be set",
+    ),
+    "a tool that sleeps says by itself what it takes": Case(
+        accepted=tool(sleep={}),
+        refused=tool(sleep={}, parameters={"type": "object"}),
+        says="a tool that sleeps has parameters of its own, and no probe",
     ),
     "a probe may be a function": Case(
         accepted=tool(python="m:pay", recovery="Reconcile", probe={"python": "m:paid"}),
@@ -409,6 +419,11 @@ BOUNDS = {
         accepted=tool(http={"url": "https://h/{{a}}?q={{b}}"}),
         refused=tool(http={"url": "https://{{a}}/"}),
         says="http.url",
+    ),
+    "a sleep ends": Case(
+        accepted=tool(sleep={"maxSeconds": 2592000}),
+        refused=tool(sleep={"maxSeconds": 2592001}),
+        says="sleep.maxSeconds",
     ),
     "a function is named with its module": Case(
         accepted=tool(python="tools:look_up"), refused=tool(python="look_up"), says="tools[0].python"

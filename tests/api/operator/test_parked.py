@@ -1,4 +1,4 @@
-"""Parked tasks on a real API server: no pod while they wait, woken by the clock or by an edit, told which park is met."""
+"""Parked tasks on a real API server: no pod while they wait, woken by the clock or by an edit, told what is met."""
 
 from __future__ import annotations
 

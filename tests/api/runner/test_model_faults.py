@@ -136,21 +136,23 @@ async def test_an_overloaded_model_is_left_for_its_fallback_and_asked_again_afte
     make_task: MakeTask,
 ) -> None:
     second = f"m-{secrets.token_hex(4)}"
-    task = make_task(turns=SUCCESS_WINDOW + 4, fallbacks=(Fallback(name=second, price=PRICE),))
+    task = make_task(turns=2 * SUCCESS_WINDOW + 4, fallbacks=(Fallback(name=second, price=PRICE),))
     task.script(model=second)
     overloaded: Fault = {"response": refuses(503, "full")}
-    task.script(faults={1: overloaded, 2: overloaded})
+    task.script(faults={1: overloaded, 2: overloaded, 3: overloaded})
     ending = await task.run()
     assert (ending.outcome, ending.answer) == (Outcome.COMPLETED, task.answer)
     switches = [event for event in await task.events() if isinstance(event, ModelSwitched)]
-    assert [(switch.model, switch.why) for switch in switches] == [
-        (second, f"{task.name}: HTTP 503: full"),
-        (task.name, "it gets another chance"),
+    assert [(switch.model, switch.why, len(switch.failed)) for switch in switches] == [
+        (second, f"{task.name}: HTTP 503: full", 2),
+        (task.name, "it gets another chance", 0),
+        (second, f"{task.name}: HTTP 503: full", 1),
+        (task.name, "it gets another chance", 0),
     ]
-    assert len(task.asked(second)) == SUCCESS_WINDOW
+    assert len(task.asked(second)) == 2 * SUCCESS_WINDOW
     assert {status.progress.model for status in task.board.reported} >= {task.name}
-    assert [event for event, _ in task.said.lines].count("model-switched") == 2
-    assert task.board.reported[-1].usage.failed_model_calls == 2
+    assert [event for event, _ in task.said.lines].count("model-switched") == 4
+    assert task.board.reported[-1].usage.failed_model_calls == 3
 
 
 async def test_a_chain_that_does_not_answer_stalls_and_the_next_attempt_begins_with_the_first_again(

@@ -38,7 +38,7 @@ def differences(struct: type[msgspec.Struct], schema: Mapping[str, Any], *, at: 
         one, property_, where = fields[name], schema["properties"][name], f"{at}.{name}"
         kind = inner(one.type)
         default = property_.get("default")
-        if default not in (None, {}) and (tuple(default) if isinstance(default, list) else default) != one.default:
+        if default not in (None, {}) and msgspec.convert(default, one.type) != one.default:
             yield f"{where}: default {default!r} and {one.default!r}"
         if isinstance(one.default, int | str) and "default" not in property_:
             yield f"{where}: the default {one.default!r} is missing"

@@ -26,6 +26,7 @@ class Case:
     met: list[Failure]
     want: str | None
     at: int = 0
+    on_trial: bool = False
     model: Model = field(default=MODEL)
 
 
@@ -33,6 +34,10 @@ CASES = {
     "one overload is waited out": Case(met=failures(Trouble.OVERLOADED), want=None),
     "a second one is enough": Case(met=failures(Trouble.OVERLOADED, Trouble.OVERLOADED), want="second"),
     "and so is a second time-out": Case(met=failures(Trouble.TIMED_OUT, Trouble.TIMED_OUT), want="second"),
+    "a model on trial is left at its first failure": Case(met=failures(Trouble.BROKEN), want="second", on_trial=True),
+    "but stays what it is where there is no other": Case(
+        met=failures(Trouble.BROKEN), want=None, on_trial=True, model=Model(base_url="https://a.test", name="a")
+    ),
     "other failures get all their tries": Case(met=failures(*[Trouble.BROKEN] * 3), want=None),
     "and then the next model has its turn": Case(met=failures(*[Trouble.BROKEN] * 4), want="second"),
     "failures of many kinds count together": Case(
@@ -54,7 +59,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_which_model_comes_next(case: Case) -> None:
     links = links_of(case.model)
-    got = successor(links=links, at=links[case.at], failures=case.met, max_retries=3)
+    got = successor(links=links, at=links[case.at], failures=case.met, max_retries=3, on_trial=case.on_trial)
     assert (got.name if got else None) == case.want
 
 

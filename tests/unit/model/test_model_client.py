@@ -316,6 +316,12 @@ async def test_what_broke_off_is_charged_as_an_estimate() -> None:
     assert "ended before the reply" in got.failed[0].message
 
 
+async def test_an_error_in_the_middle_is_charged_likewise_and_one_behind_the_end_is_none() -> None:
+    error = event({"error": {"message": "upstream", "code": 502}})
+    got = await answered(Endpoint([stream(*STREAM[:3], error), stream(*STREAM[:4], error)]).client())
+    assert [(one.message, one.tokens is not None) for one in got.failed] == [("HTTP 502: upstream", True)]
+
+
 FINISHED = {
     "no usage and no end mark": stream(*STREAM[:4]),
     "a usage that never comes": stream(*STREAM[:4], None),
