@@ -47,7 +47,7 @@ def _call(entry: str) -> str:
             return await returned
 
         returned = asyncio.run(wait())
-    return returned if isinstance(returned, str) else json.dumps(returned, ensure_ascii=False)
+    return returned if isinstance(returned, str) else json.dumps(returned, ensure_ascii=False, allow_nan=False)
 
 
 def _check(entries: list[str]) -> str:

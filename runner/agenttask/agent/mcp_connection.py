@@ -24,6 +24,8 @@ from mcp_types import CONNECTION_CLOSED, CallToolResult, Implementation, Request
 CONNECT_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 5.0
 """A server on pipes has 2 s to end by itself, then 2 s more after SIGTERM."""
+MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+"""Of one message over HTTP: results may have pictures that nobody looks at."""
 MAX_PAGES: Final = 100
 """Of a server's list of tools."""
 KEY: Final = "agenttask.dev/idempotency-key"
@@ -59,7 +61,7 @@ def over_http(*, url: str, headers: Mapping[str, str]) -> Open:
         timeout = httpx2.Timeout(CONNECT_SECONDS, read=None)
         async with (
             httpx2.AsyncClient(headers=dict(headers), timeout=timeout, event_hooks={"response": [_hear]}) as client,
-            streamable_http_client(url, http_client=client) as streams,
+            streamable_http_client(url, http_client=client, max_sse_event_size=MAX_EVENT_BYTES) as streams,
         ):
             yield streams
 

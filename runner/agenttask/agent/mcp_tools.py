@@ -16,7 +16,7 @@ import msgspec
 
 from agenttask.agent.command import environment
 from agenttask.agent.headers import values, without_secrets
-from agenttask.agent.result import ToolResult, cut, error
+from agenttask.agent.result import NOT_SURE, ToolResult, cut, error
 from agenttask.agent.state import Call
 from agenttask.contract import McpServer, Tool
 from agenttask.errors import SpecInvalid, ToolsUnavailable
@@ -111,11 +111,12 @@ class McpTools:
                     twice=remote.tool.recovery == "Idempotent",
                 )
         except TimeoutError:
-            return error(f"no result within {remote.server.timeout_seconds} s")
+            unknown = "" if remote.tool.recovery == "Idempotent" else NOT_SURE
+            return error(f"no result within {remote.server.timeout_seconds} s{unknown}")
         except self._refused as refused:
             return error(str(refused))
         except self._no_answer as lost:
-            unknown = "; whether the call took effect is not known" if lost.sent else ""
+            unknown = NOT_SURE if lost.sent else ""
             return error(f"MCP server {remote.server.name} is lost: {lost}{unknown}")
         text = without_secrets(text_of(answer), remote.server.headers, environment=self._environment)
         text = cut(text.encode(), limit=remote.server.max_result_bytes, whole=None)

@@ -23,6 +23,10 @@ class Caller:
     attempt: int
 
 
+NOT_SURE = "; whether the call took effect is not known"
+"""Behind the words about a call that must not run twice and was given up half-way."""
+
+
 def error(text: str) -> ToolResult:
     """A call that failed."""
     return ToolResult(text=f"error: {text}", ok=False)

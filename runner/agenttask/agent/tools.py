@@ -17,7 +17,7 @@ from agenttask.agent.doubt import Probed
 from agenttask.agent.headers import values
 from agenttask.agent.http_tool import HttpCaller
 from agenttask.agent.park import sleep_seconds
-from agenttask.agent.result import Caller, ToolResult, cut, error
+from agenttask.agent.result import NOT_SURE, Caller, ToolResult, cut, error
 from agenttask.agent.state import Call
 from agenttask.agent.template import TemplateError
 from agenttask.contract import RESULT_BYTES, Probe, Tool
@@ -50,6 +50,10 @@ def idempotency_key(*, uid: str, call: Call) -> str:
 def told(caller: Caller) -> dict[str, str]:
     """What every process of a tool is told, as variables."""
     return {ENV_NAMESPACE: caller.namespace, ENV_TASK: caller.name, ENV_ATTEMPT: str(caller.attempt)}
+
+
+def _words(wrong: Exception) -> str:
+    return f"{type(wrong).__name__}: {wrong}".removesuffix(": ")
 
 
 class _ProbeAnswer(msgspec.Struct, frozen=True):
@@ -147,6 +151,7 @@ class Toolbox:
         )
 
     async def _carry_out(self, means: Tool | Probe, tool: Tool, call: Call) -> ToolResult:
+        unknown = NOT_SURE if means is tool and tool.recovery != "Idempotent" else ""
         try:
             async with asyncio.timeout(tool.timeout_seconds):
                 if means.http is not None:
@@ -155,15 +160,18 @@ class Toolbox:
                 argv = [*TOOLHOST, means.python] if means.python is not None else means.command or ()
                 return await self._execute(argv, tool, call)
         except TimeoutError:
-            return error(f"no result within {tool.timeout_seconds} s")
+            return error(f"no result within {tool.timeout_seconds} s{unknown}")
         except TemplateError as wrong:
             return error(str(wrong))
+        except (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError) as wrong:
+            return error(f"{_words(wrong)}{unknown}")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as wrong:
-            return error(f"{type(wrong).__name__}: {wrong}".removesuffix(": "))
+            return error(_words(wrong))
 
     async def _execute(self, argv: Sequence[str], tool: Tool, call: Call) -> ToolResult:
+        is_python = tuple(argv[:-1]) == TOOLHOST
         key = idempotency_key(uid=self._caller.uid, call=call)
-        own = {ENV_IDEMPOTENCY_KEY: key, **told(self._caller), **self._python_path()}
+        own = {ENV_IDEMPOTENCY_KEY: key, **told(self._caller), **(self._python_path() if is_python else {})}
         limit = tool.max_result_bytes
         finished = await run_command(
             argv=argv,
@@ -174,7 +182,7 @@ class Toolbox:
         text = cut(finished.stdout, limit=limit, whole=finished.stdout_bytes)
         if finished.code == 0:
             return ToolResult(text=text, ok=True)
-        if finished.code == RAISED and tuple(argv[:-1]) == TOOLHOST:
+        if finished.code == RAISED and is_python:
             return error(text)
         ended = f"signal {-finished.code}" if finished.code < 0 else f"exit code {finished.code}"
         return error("\n".join(part for part in (ended, finished.stderr.decode(errors="replace"), text) if part))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import httpx
 import pytest
@@ -194,3 +195,22 @@ async def test_a_result_is_cut_where_its_tool_says() -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(answers(200, text="x" * 2000))) as client:
         result = await Toolbox(tools=[tool], caller=CALLER, http=client, inherited={}).run(call())
     assert result.text == "x" * 1024 + "\n[cut: the first 1024 bytes]"
+
+
+RECOVERIES: tuple[Literal["Once", "Idempotent"], ...] = ("Once", "Idempotent")
+LOST: dict[str, tuple[Exception, bool]] = {
+    "no connection": (httpx.ConnectError("refused"), False),
+    "no connection in time": (httpx.ConnectTimeout("slow"), False),
+    "a connection lost on the way": (httpx.ReadError("reset"), True),
+    "half an answer": (httpx.RemoteProtocolError("peer closed connection"), True),
+}
+
+
+@pytest.mark.parametrize(("lost", "unknown"), LOST.values(), ids=LOST.keys())
+async def test_of_a_call_that_must_not_run_twice_it_is_said_when_nobody_knows(lost: Exception, unknown: bool) -> None:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(raises(lost))) as client:
+        tools = [Tool(name=name, recovery=name, http=HttpTool(url="http://tool.test")) for name in RECOVERIES]
+        toolbox = Toolbox(tools=tools, caller=CALLER, http=client, inherited={})
+        once, idempotent = [(await toolbox.run(call(tool.name))).text for tool in tools]
+    assert ("is not known" in once) == unknown
+    assert "is not known" not in idempotent
