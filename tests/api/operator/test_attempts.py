@@ -116,6 +116,17 @@ async def test_a_pod_that_lost_a_label_before_it_was_recorded_is_deleted_and_its
     assert (world.status["attempt"], world.status["podUID"]) == (2, pod["metadata"]["uid"])
 
 
+async def test_a_pod_that_ran_before_it_lost_a_label_counts_as_unreported(world: World) -> None:
+    world.apply()
+    await world.reconcile()
+    world.bind(1)
+    world.report(1, state=RUNNING)
+    world.unlabel(1, contract.LABEL_TASK)
+    world.restart()
+    await world.settle()
+    assert (world.status["attempt"], world.status["unreported"]) == (2, [1])
+
+
 async def test_a_foreign_pod_of_the_next_name_burns_the_number(world: World) -> None:
     world.foreign_pod(f"{world.name}-1")
     world.apply()

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from agenttask import contract
 from agenttask.contract import Above, Parked, Wake
+from agenttask_operator.observed import read_pod
 
 from tests.api.operator.world import RUNNING, World
 
@@ -96,5 +97,22 @@ async def test_an_attempt_whose_node_comes_back_leaves_the_list_by_its_kubelet_s
     assert world.status["unreported"] == [1]
     assert assignment(world, 2).unreported == (1,)
     world.end(1, contract.Outcome.FENCED, code=77)
+    await world.settle()
+    assert "unreported" not in world.status
+
+
+async def test_its_word_counts_even_if_the_pod_is_gone_before_anybody_looks(world: World) -> None:
+    world.apply()
+    await world.settle()
+    await world.begin(1, step=2)
+    world.report(1, state=RUNNING, Ready=("False", "", 40), ContainersReady=("True", "", 400))
+    await world.settle()
+    world.end(1, contract.Outcome.FENCED, code=77)
+    last = world.pod(1)
+    assert last is not None
+    world.delete_pod(1, grace=0)
+    await world.settle()
+    assert world.status["unreported"] == [1], "nobody saw it go"
+    world.operator.departed.keep(read_pod(last))
     await world.settle()
     assert "unreported" not in world.status
