@@ -1,4 +1,5 @@
-"""The command line. `attempt` is what runs in a pod; `run` is the same task without a cluster; `log` looks at logs.
+"""The command line. `attempt` is what runs in a pod; `run` is the same task without a cluster; `validate` looks at a
+task before either; `log` looks at logs.
 
 A command's module is imported once it is known which one is meant.
 """
@@ -25,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             token_dir=arguments.token_dir,
             termination_path=arguments.termination_log,
         )
+    if arguments.command == "validate":
+        from agenttask.validate import validate_file  # noqa: PLC0415
+
+        return validate_file(path=arguments.file, connect=arguments.connect, output=arguments.output)
     if arguments.command == "log":
         from agenttask.logtool.main import run as look  # noqa: PLC0415
 
@@ -50,5 +55,12 @@ def _parser() -> argparse.ArgumentParser:
         "--store", required=True, metavar="STORE-URL", help="where the log goes: a folder, s3://…, redis://…"
     )
     run.add_argument("--fresh", action="store_true", help="start over, under a new uid")
+
+    validate = commands.add_parser("validate", help="say what is wrong with a task in a file; 1 if something is")
+    validate.add_argument("file", type=Path, help="an AgentTask manifest (YAML)")
+    validate.add_argument(
+        "--connect", action="store_true", help="ask its model, its tools' hosts and its MCP servers whether they answer"
+    )
+    validate.add_argument("--output", choices=["text", "json"], default="text", help="default: %(default)s")
     options.add(commands)
     return parser

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import msgspec
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
 
 from agenttask.contract import GROUP, KIND, VERSION, TaskSpec
 from agenttask.errors import SpecInvalid
@@ -39,6 +40,12 @@ class Manifest:
 
 def load(path: Path) -> Manifest:
     """The one AgentTask in a YAML file. Raises `SpecInvalid`, naming the field."""
+    task, documents = find(path)
+    return parse(task, source=str(path), others=documents)
+
+
+def find(path: Path) -> tuple[dict[str, Any], list[Any]]:
+    """The one AgentTask in a YAML file as it stands there, and all there is. Raises `SpecInvalid`."""
     try:
         documents = [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
     except (OSError, UnicodeError, yaml.YAMLError) as error:
@@ -46,7 +53,7 @@ def load(path: Path) -> Manifest:
     tasks = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
     if len(tasks) != 1:
         raise SpecInvalid(f"{path}: holds {len(tasks)} objects of kind {KIND}; one is needed")
-    return parse(tasks[0], source=str(path), others=documents)
+    return tasks[0], documents
 
 
 def parse(task: dict[str, Any], *, source: str, others: Sequence[Any] = ()) -> Manifest:
@@ -69,7 +76,7 @@ def parse(task: dict[str, Any], *, source: str, others: Sequence[Any] = ()) -> M
     if spec.prompt is not None and spec.prompt_from is not None:
         raise SpecInvalid(f"{source}: at most one of spec.prompt and spec.promptFrom may be set")
     if spec.prompt is None and spec.prompt_from is None and spec.resume_from is None:
-        raise SpecInvalid(f"{source}: spec.prompt is needed, unless spec.resumeFrom is set")
+        raise SpecInvalid(f"{source}: spec.prompt or spec.promptFrom is needed, unless spec.resumeFrom is set")
     return Manifest(
         namespace=metadata.get("namespace"), name=metadata["name"], spec=spec, config_maps=_config_maps(others, source)
     )
@@ -95,10 +102,28 @@ def _config_maps(documents: Sequence[Any], source: str) -> dict[str, dict[str, s
     return {each.metadata.name: each.data for each in read}
 
 
+def spec_schema() -> dict[str, Any]:
+    """What the CRD says of `spec`, as JSON Schema, with its rules beside it."""
+    schema: dict[str, Any] = json.loads(files("agenttask").joinpath("spec.schema.json").read_bytes())
+    return schema
+
+
+def _unique(_: object, keys: list[str], value: Any, __: object) -> Iterator[ValidationError]:
+    """Lists that the API server takes for maps."""
+    seen: set[tuple[Any, ...]] = set()
+    for each in value if isinstance(value, list) else ():
+        key = tuple(each.get(name) for name in keys) if isinstance(each, dict) else ()
+        if key in seen:
+            yield ValidationError(f"{', '.join(map(str, key))} is there twice")
+        seen.add(key)
+
+
+_Validator: Final = extend(Draft202012Validator, {"x-keys": _unique})  # type: ignore[no-untyped-call]
+
+
 def _wrong(spec: dict[str, Any]) -> Iterator[str]:
     """What the API server would refuse, but for rules in CEL."""
-    schema = json.loads(files("agenttask").joinpath("spec.schema.json").read_bytes())
-    errors = Draft202012Validator(schema).iter_errors(spec)
+    errors = _Validator(spec_schema()).iter_errors(spec)
     for error in sorted(errors, key=lambda error: error.json_path):
         path = "spec" + error.json_path.removeprefix("$")
         if error.validator == "additionalProperties":

@@ -60,7 +60,7 @@ WRONG = {
         "recovery",
     ),
     "a wrong type": (task(budget={"steps": "many"}), "budget.steps"),
-    "no prompt": ({**task(), "spec": {}}, "spec.prompt is needed"),
+    "no prompt": ({**task(), "spec": {}}, "spec.prompt or spec.promptFrom is needed"),
     "a required field is missing": (task(agent={"model": {"name": "m"}}), "spec.agent.model.baseURL is needed"),
     "an unknown field of the pod": (task(pod={"imge": "x"}), "unknown field spec.pod.imge"),
     "below a bound": (task(budget={"steps": 0}), "spec.budget.steps: 0 is less than the minimum of 1"),
