@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import msgspec
 import pytest
-from agenttask.agent.events import Charge, Claimed, Ended, Event, Replied, Started, Stopped, Tokens, ToolReturned
+from agenttask.agent.events import (
+    Charge,
+    Claimed,
+    Ended,
+    Event,
+    ModelSwitched,
+    Replied,
+    Started,
+    Stopped,
+    Tokens,
+    ToolReturned,
+    Try,
+)
 from agenttask.agent.frozen import freeze, thaw
 from agenttask.agent.reducer import fold
 from agenttask.agent.state import State
@@ -23,6 +36,7 @@ def reply(*ids: str, text: str | None = None, finish: str = "stop") -> Replied:
         asked="m",
         ms=1,
         first_ms=1,
+        cost_usd=Decimal("0.0000123"),
     )
 
 
@@ -37,8 +51,14 @@ RUN: tuple[Event, ...] = (
     result("3.1"),
     result("3.0"),
     reply(text="cut", finish="length"),
-    Claimed(attempt=2, charge=Charge(model_calls=3, tool_calls=1, prompt_tokens=7, completion_tokens=2)),
+    Claimed(
+        attempt=2,
+        charge=Charge(model_calls=3, tool_calls=1, prompt_tokens=7, completion_tokens=2, cost_usd=Decimal("0.5")),
+    ),
     reply("a"),
+    ModelSwitched(
+        link=1, model="n", why="m: HTTP 503", failed=(Try(model="m", message="late", ms=60_000, timed_out=True),)
+    ),
     Stopped(reason="Stopped", calling=True),
     Claimed(attempt=3),
     result("8.0"),
