@@ -306,3 +306,29 @@ def test_a_run_whose_server_does_not_answer_stalls_before_any_model_call(make_jo
     assert job.run() == 78
     assert "reason=ToolsUnavailable" in job.lines
     assert job.model.begun(job.name) == 0
+
+
+def test_a_run_goes_on_when_its_servers_die_and_are_there_again(
+    make_job: MakeJob, listening: Callable[..., Listening]
+) -> None:
+    everything = listening(lambda _: (str(BIN / "mcp-server-everything"), "streamableHttp"))
+    job = make_job(delay_seconds=0.4)
+    asked = [("all_echo", {"message": "1"}), ("desk_look", {"number": 2}), ("all_echo", {"message": "4"})]
+    job.model.script(job.name, [*map(calls, asked), says_sum()], delay_seconds=0.4)
+    task = job.manifest(prompt="Add them.", tools=[])
+    task["spec"]["agent"]["mcpServers"] = [
+        {"name": "all", "url": everything.url},
+        {"name": "desk", "command": [sys.executable, str(DESK), str(job.folder)]},
+    ]
+    job.file.write_text(json.dumps(task))
+    (job.folder / "dies").touch()
+    process = job.start()
+    until("the model is asked what follows the first echo", lambda: job.model.begun(job.name) >= 2)
+    everything.kill()
+    everything.start()
+    assert job.end(process) == 0, job.lines
+    assert job.answer == "The sum is 7."
+    assert (job.folder / "looked").read_text().split() == ["2", "2"], (
+        "the process died in the call, and was asked again"
+    )
+    assert job.repeated() == 0
