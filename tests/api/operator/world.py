@@ -273,7 +273,7 @@ class World:
         await self.settle()
 
     def claim(self, attempt: int, *, step: int = 0, resumed_from: str | None = None) -> None:
-        """Report from the log, as the runner's own field manager does."""
+        """Report a record of the log."""
         seq = attempt * 100 + step
         told = contract.RunnerStatus(
             checkpoint=contract.CheckpointStatus(
@@ -303,6 +303,10 @@ class World:
                 attempts=(),
             ),
         )
+        self.tell(told)
+
+    def tell(self, told: contract.RunnerStatus) -> None:
+        """Report, as the runner's own field manager does."""
         body = {
             "apiVersion": f"{self.copy.group}/{contract.VERSION}",
             "kind": contract.KIND,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from agenttask.agent.state import State
 
 SLEEPER = Tool(name="wait", sleep=Sleep(max_seconds=3600))
+CLAIM_CALLS = 4
+"""list, put, put again, list; and each record is read."""
 MINUTES = timedelta(minutes=1)
 PASSED = timedelta(seconds=15)
 """What the clock of a test may have gone on by itself."""
@@ -165,6 +167,19 @@ def dying(attempts: Attempts, *, at: int, landed: bool) -> FaultyStore:
     return FaultyStore(MemoryStore(attempts.objects), before=before, after=behind)
 
 
+async def test_attempts_that_die_while_the_run_is_parked_have_lost_no_model_call(attempts: Attempts) -> None:
+    attempts.world.before_model = out_of_quota
+    attempts.met_park = park_of(await attempts.run(1))
+    attempts.world.before_model = None
+    for number in (2, 3):
+        behind_its_claim = len(await kinds(attempts)) + CLAIM_CALLS + 1
+        with pytest.raises(Killed):
+            await attempts.run(number, store=dying(attempts, at=behind_its_claim, landed=False))
+        assert (await kinds(attempts))[-1] is Kind.CLAIM
+    await attempts.run(4)
+    assert (await state(attempts)).repeated_model_calls == 0
+
+
 async def test_a_quota_of_which_nobody_says_when_there_is_more_is_waited_for_longer_each_time_up_to_an_hour(
     attempts: Attempts,
 ) -> None:
@@ -207,6 +222,15 @@ async def test_an_endpoint_that_asks_to_wait_for_long_is_waited_for_without_a_po
     park_of(ending)
     assert abs(not_before(ending) - attempts.clock.now() - 120 * MINUTES) <= MINUTES
     assert len(attempts.world.model_calls) == 1
+
+
+async def test_however_long_an_endpoint_asks_to_wait_it_is_asked_again_after_a_day(attempts: Attempts) -> None:
+    async def next_year(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(503, headers={"retry-after": "31536000"})
+
+    attempts.world.before_model = next_year
+    ending = await attempts.run(1)
+    assert not_before(ending) - attempts.clock.now() <= timedelta(days=1)
 
 
 async def test_a_budget_used_up_waits_for_a_larger_one_and_goes_on_under_it(attempts: Attempts) -> None:

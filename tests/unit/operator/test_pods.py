@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from agenttask import contract
 from agenttask_operator import pods
-from agenttask_operator.observed import Task
+from agenttask_operator.observed import Task, Waking
 
-from tests.unit.operator.builders import BARE, LOCATION, SETTINGS, UID, checkpoint, entry, status, task
+from tests.unit.operator.builders import BARE, LOCATION, NOW, SETTINGS, UID, checkpoint, digest_of, entry, status, task
 
 
 def rendered(of: Task, *, attempt: int = 1) -> dict[str, Any]:
@@ -348,6 +348,19 @@ def test_the_digest_changes_with_what_the_pod_is_made_from_and_with_nothing_else
         "model": task(spec={"agent": {"model": {"baseURL": "https://mine.example/v1", "name": "mine"}}}),
     }
     assert {name for name, one in other.items() if digest(one) == plain} == set()
+
+
+def test_the_park_that_is_met_and_the_unreported_attempts_are_told_and_replace_no_pod() -> None:
+    def waits(*, met: bool) -> Task:
+        return task(status=status(entry(2), wake=Waking(park=12, not_before=NOW, met=met), unreported=(1,)))
+
+    told = {met: assignment(rendered(waits(met=met))) for met in (True, False)}
+    assert {met: (each.met_park, each.unreported) for met, each in told.items()} == {
+        True: (12, (1,)),
+        False: (None, (1,)),
+    }
+    plain = task(status=status(entry(2)))
+    assert digest_of(waits(met=True)) == digest_of(plain)
 
 
 def test_a_manifest_is_plain_json() -> None:
