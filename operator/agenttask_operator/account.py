@@ -71,7 +71,7 @@ def _believe(*, end: End, retry: Retry) -> End:
     return end
 
 
-def _count(*, end: End, counts: Counts, retry: Retry) -> tuple[Counts, Retry]:
+def _count(*, end: End, counts: Counts, retry: Retry) -> tuple[Counts, Retry]:  # noqa: PLR0911 - one per outcome
     if end.outcome is not Outcome.REPLACED:
         retry = replace(retry, fences=retry.fences + 1 if end.outcome is Outcome.FENCED else 0)
     match end.outcome:
@@ -95,7 +95,7 @@ def _count(*, end: End, counts: Counts, retry: Retry) -> tuple[Counts, Retry]:
             return counts, retry
 
 
-def _wait_seconds(*, end: End, retry: Retry, policy: contract.Retry) -> float:
+def _wait_seconds(*, end: End, retry: Retry, policy: contract.Retry) -> float:  # noqa: PLR0911 - one per outcome
     match end.outcome:
         case Outcome.DISRUPTED:
             # One loss is bad luck and costs nothing; a row of them means the cluster is in trouble.

@@ -313,7 +313,11 @@ def test_a_run_goes_on_when_its_servers_die_and_are_there_again(
 ) -> None:
     everything = listening(lambda _: (str(BIN / "mcp-server-everything"), "streamableHttp"))
     job = make_job(delay_seconds=0.4)
-    asked = [("all_echo", {"message": "1"}), ("desk_look", {"number": 2}), ("all_echo", {"message": "4"})]
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("all_echo", {"message": "1"}),
+        ("desk_look", {"number": 2}),
+        ("all_echo", {"message": "4"}),
+    ]
     job.model.script(job.name, [*map(calls, asked), says_sum()], delay_seconds=0.4)
     task = job.manifest(prompt="Add them.", tools=[])
     task["spec"]["agent"]["mcpServers"] = [
