@@ -144,7 +144,7 @@ REASONS: Final[dict[str, str]] = {
     Reason.SCHEDULING_GATED: "Something holds the pod back with a scheduling gate.",
     RunnerReason.COMPLETED: "The model gave its final answer.",
     RunnerReason.BUDGET_EXHAUSTED: "What `spec.budget` allows is used up. Raise it: the task goes on by itself.",
-    RunnerReason.OUTPUT_INVALID: "No answer of the model had the form of `spec.agent.output`, however often asked. Final.",
+    RunnerReason.OUTPUT_INVALID: "The answer had not the form of `spec.agent.output`, asked again or not. Final.",
     RunnerReason.MODEL_REFUSED: "The endpoint calls the request itself bad. Final.",
     RunnerReason.MODEL_DENIED: "The endpoint refused the key, or its right to this model. Fix the Secret.",
     RunnerReason.MODEL_NOT_FOUND: "The endpoint does not know the model, or nothing is served under the base URL.",
