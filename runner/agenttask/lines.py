@@ -10,6 +10,7 @@ from agenttask.agent.events import (
     AnswerRefused,
     CameToLight,
     Claimed,
+    Dropped,
     Ended,
     Event,
     Intended,
@@ -19,6 +20,7 @@ from agenttask.agent.events import (
     Replied,
     Started,
     Stopped,
+    Summarised,
     ToolReturned,
     Withdrawn,
     Woken,
@@ -91,6 +93,8 @@ def describe(event: Event) -> tuple[str, dict[str, Any]]:
             }
         case Intended() | Withdrawn() | ToolReturned() | CameToLight():
             return _describe_call(event)
+        case Dropped() | Summarised():
+            return type(event).__name__.lower(), {"messages": event.before}
         case AnswerRefused():
             return "refused", {}
         case ModelSwitched() | Ended() | Stopped() | Parked() | Woken() | Claimed():

@@ -178,6 +178,26 @@ class CameToLight(_Event, frozen=True, tag="cameToLight"):
     """It has run once more since: this is how its first run ended."""
 
 
+class Dropped(_Event, frozen=True, tag="dropped"):
+    """Requests have grown too long: from here on they leave out what old tool calls returned."""
+
+    before: int
+    """Those that lie before the conversation's message of this number."""
+    room: int
+    """Tokens that the next request is to have at most, or there is more to leave out."""
+
+
+class Summarised(_Event, frozen=True, tag="summarised"):
+    """From here on requests have a summary in place of the conversation's first messages."""
+
+    before: int
+    """How many."""
+    reply: Replied | None = None
+    """The summary; None: none could be had."""
+
+    passing: ClassVar[frozenset[str]] = frozenset({"reply"})
+
+
 class AnswerRefused(_Event, frozen=True, tag="answerRefused"):
     """The model's answer has not the form it must have, and the model is asked for another."""
 
@@ -237,6 +257,8 @@ Event: TypeAlias = (
     | Withdrawn
     | ToolReturned
     | CameToLight
+    | Dropped
+    | Summarised
     | AnswerRefused
     | Stopped
     | Parked
@@ -247,6 +269,11 @@ Event: TypeAlias = (
 
 VOLATILE = "volatile"
 """The log's key for what stays out of its progress digest."""
+
+
+def reply_in(event: Event) -> Replied | None:
+    """The reply of a model that an event brings, if it brings one."""
+    return event.reply if isinstance(event, Summarised) else event if isinstance(event, Replied) else None
 
 
 def encode(event: Event) -> dict[str, Any]:

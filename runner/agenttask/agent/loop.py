@@ -11,21 +11,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 from agenttask.agent.budget import exhausted, money_left, prompt_size, reply_limit
+from agenttask.agent.compaction import SUMMARY_TOKENS, Drop, Step, next_step, to_sum_up
 from agenttask.agent.events import (
     AnswerRefused,
+    Dropped,
     Ended,
     Event,
     Intended,
     ModelSwitched,
     Replied,
+    Summarised,
     ToolReturned,
     Withdrawn,
 )
 from agenttask.agent.park import Pausing
+from agenttask.agent.reducer import estimate_tokens
 from agenttask.agent.settle import Settler
 from agenttask.agent.state import Call, State
 from agenttask.agent.stop import Stop, StopRequested
@@ -34,6 +37,7 @@ from agenttask.agent.turn import (
     Action,
     AskAgain,
     CallModel,
+    Compact,
     Finish,
     Intend,
     Park,
@@ -49,6 +53,8 @@ from agenttask.model.client import Ask, Outcome, Switched
 from agenttask.model.failures import ModelError
 
 PARALLEL_CALLS = 8
+SUMMARY_SHARES = (1, 2, 4)
+"""Of what is to be summed up, where it is too long in its turn."""
 TOOL_CHOICES = {"Auto": None, "Required": "required", "None": "none"}
 """What a request says of each `agent.toolChoice`."""
 ENDS = frozenset({RunnerReason.MODEL_REFUSED, RunnerReason.CONTEXT_TOO_LONG})
@@ -136,6 +142,8 @@ class Loop:
                 raise Pausing(action.pause)
             case RunCalls():
                 await self._run_calls(action.calls)
+            case Compact():
+                await self._steps.commit(await self._compact(action.step))
             case CallModel():
                 await self._tell_once()
                 await self._steps.commit(await self._call_model())
@@ -164,18 +172,59 @@ class Loop:
         if self._next() == Finish(ended=ended):
             await self._steps.commit(ended)
 
-    async def _call_model(self) -> Replied | ModelSwitched | Ended:
+    async def _call_model(self) -> Replied | ModelSwitched | Dropped | Summarised | Ended:
         state = self._steps.state
-        limit = reply_limit(state=state, budget=self._budget)
-        ask = _ask(state, max_tokens=limit, tool_choice=TOOL_CHOICES[self._agent.tool_choice])
-        left = money_left(state=state, budget=self._budget)
-        ask = replace(ask, left_usd=left, prompt_tokens=prompt_size(state))
         try:
-            outcome = await self._stop.bound(self._model.call(ask), calling=True)
+            return await self._ask(messages=state.messages, tools=state.tools, size=prompt_size(state))
         except ModelError as error:
+            too_long = error.reason is RunnerReason.CONTEXT_TOO_LONG
+            if too_long and (step := next_step(state, most=prompt_size(state) // 2)):
+                return await self._compact(step)
             if error.reason in ENDS:
                 return failed(error.reason, str(error))
             raise
+
+    async def _compact(self, step: Step) -> Dropped | Summarised | ModelSwitched:
+        if isinstance(step, Drop):
+            return Dropped(before=step.before, room=step.room)
+        state = self._steps.state
+        for share in SUMMARY_SHARES:
+            messages = to_sum_up(state, before=step.before, share=share)
+            try:
+                said = await self._ask(messages=messages, tools=(), size=estimate_tokens(messages), most=SUMMARY_TOKENS)
+            except ModelError as error:
+                if error.reason in ENDS:
+                    continue  # without a summary the run can still go on, with what it has
+                raise
+            return said if isinstance(said, ModelSwitched) else Summarised(before=step.before, reply=said)
+        return Summarised(before=step.before)
+
+    async def _ask(
+        self,
+        *,
+        messages: list[dict[str, Any]],
+        tools: tuple[dict[str, Any], ...],
+        size: int,
+        most: int | None = None,
+    ) -> Replied | ModelSwitched:
+        """The model's reply, of at most `most` tokens, to a request of about `size`."""
+        state = self._steps.state
+        limits = [limit for limit in (most, reply_limit(state=state, budget=self._budget)) if limit is not None]
+        ask = Ask(
+            messages=messages,
+            tools=tools,
+            link=state.link,
+            model=state.model,
+            replies=state.replies,
+            returns=not state.link and not state.replies and bool(state.model),
+            author=state.author,
+            latencies_ms=state.latencies,
+            max_tokens=min(limits, default=None),
+            tool_choice=TOOL_CHOICES[self._agent.tool_choice],
+            left_usd=money_left(state=state, budget=self._budget),
+            prompt_tokens=size,
+        )
+        outcome = await self._stop.bound(self._model.call(ask), calling=True)
         if isinstance(outcome, Switched):
             return ModelSwitched(link=outcome.link, model=outcome.model, why=outcome.why, failed=outcome.failed)
         reply = outcome.reply
@@ -237,18 +286,3 @@ class Loop:
                 with contextlib.suppress(StoreError):  # a courtesy: who has the log now can do without
                     await self._steps.leave(returned)
             raise
-
-
-def _ask(state: State, *, max_tokens: int | None, tool_choice: str | None) -> Ask:
-    return Ask(
-        messages=state.messages,
-        tools=state.tools,
-        link=state.link,
-        model=state.model,
-        replies=state.replies,
-        returns=not state.link and not state.replies and bool(state.model),
-        author=state.author,
-        latencies_ms=state.latencies,
-        max_tokens=max_tokens,
-        tool_choice=tool_choice,
-    )

@@ -8,8 +8,9 @@
                                                    └───Ended──▶ ended
 
 A cut, filtered or empty reply leads back to *awaits model* with a sentence for the model in the conversation, and so
-does what `CameToLight`. `Claimed` and `Stopped` lie between any two of these and change the accounts only. Between a
-`Parked` and its `Woken` there are but claims, and parks anew by attempts that came too early.
+does what `CameToLight`. `Dropped` and `Summarised` make its requests shorter (`context`). `Claimed` and `Stopped` lie
+between any two of these and change the accounts only. Between a `Parked` and its `Woken` there are but claims, and
+parks anew by attempts that came too early.
 
 What happens to open calls is in `ledger`.
 """
@@ -21,12 +22,13 @@ from typing import Any
 
 import msgspec
 
-from agenttask.agent import accounts, ledger
+from agenttask.agent import accounts, context, ledger
 from agenttask.agent.events import (
     AnswerRefused,
     CameToLight,
     Charge,
     Claimed,
+    Dropped,
     Ended,
     Event,
     Intended,
@@ -36,6 +38,7 @@ from agenttask.agent.events import (
     Replied,
     Started,
     Stopped,
+    Summarised,
     ToolReturned,
     Withdrawn,
     Woken,
@@ -90,6 +93,8 @@ def _apply(state: State, event: Event, seq: int) -> State:
             changed = _replied(state, event, seq)
         case Intended() | Withdrawn() | ToolReturned() | CameToLight():
             changed = ledger.apply(state, event)
+        case Dropped() | Summarised():
+            changed = context.apply(state, event)
         case AnswerRefused():
             changed = _answer_refused(state, event)
         case Parked():
@@ -161,6 +166,7 @@ def _replied(state: State, event: Replied, seq: int) -> State:
         accounts.replied(state, event),
         last_finish=event.finish_reason,
         quota_parks=0,
+        room=0,
         measured_messages=len(state.conversation) + 1,
         measured_tokens=event.tokens.prompt + event.tokens.completion,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +12,11 @@ from agenttask.agent.events import Charge, Ended, Parked
 
 PLACEHOLDER = "(no text)"
 """Content of an assistant message that has neither text nor calls: endpoints refuse an empty one."""
+LONG_RESULT = 200
+"""Characters. To leave out less than that saves nothing."""
+DROPPED = "(left out, as the conversation is long; call the tool again if it matters)"
+"""What is sent in place of an old result."""
+SUMMARY = "The conversation so far was too long. Its first part is summed up here:\n\n{summary}"
 KEPT_DOUBTS = 50
 KEPT_ATTEMPTS = 10
 """How many attempts the state counts one by one; older ones live on in the totals."""
@@ -83,6 +89,15 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """The newest record with calls, and how many calls have their identity from it."""
     doubted: tuple[Doubted, ...] = ()
     """Calls whose outcome may still come to light; the newest `KEPT_DOUBTS`."""
+    dropped: int = 0
+    """What tool calls returned is not sent any more, of messages before this one."""
+    summarised: int = 0
+    """Messages before this one are not sent; the summary is."""
+    summary: str = ""
+    summaries: int = 0
+    """Replies that were summaries."""
+    room: int = 0
+    """Tokens to which requests are being brought down; 0: they are not."""
     answer: str | None = None
     """The reply that asked for nothing more, or what the tool `finish` was called with."""
     refused_answers: int = 0
@@ -186,7 +201,29 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         head: list[dict[str, Any]] = []
         if self.system_prompt:
             head.append({"role": "system", "content": self.system_prompt})
-        return [*head, *self.conversation]
+        if self.summarised:
+            head += [{"role": "user", "content": text} for text in self._kept_prompts]
+            head.append({"role": "user", "content": SUMMARY.format(summary=self.summary)})
+        return [*head, *map(self.sent, range(self.summarised, len(self.conversation)))]
+
+    def sent(self, index: int) -> dict[str, Any]:
+        """The conversation's message of this number, as it is sent."""
+        message = self.conversation[index]
+        return {**message, "content": DROPPED} if index < self.dropped and is_droppable(message) else message
+
+    @property
+    def _kept_prompts(self) -> Iterator[str]:
+        """What was asked, and is not sent where it stands: of a fork, the original's prompt and its own."""
+        first = str(self.conversation[0]["content"])
+        yield first
+        rest = self.conversation[self.summarised :]
+        if self.prompt != first and {"role": "user", "content": self.prompt} not in rest:
+            yield self.prompt
+
+
+def is_droppable(message: dict[str, Any]) -> bool:
+    """Whether it says what a tool call returned, and at length."""
+    return message["role"] == "tool" and len(str(message["content"])) > LONG_RESULT
 
 
 def text_of(content: object) -> str:

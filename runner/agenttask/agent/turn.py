@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from agenttask.agent.budget import exhausted, needs
+from agenttask.agent.compaction import Step, overdue
 from agenttask.agent.events import Ended
 from agenttask.agent.output import Accepted, Refused, examine
 from agenttask.agent.park import NAP_SECONDS, Pause, sleep_seconds
@@ -49,6 +50,13 @@ class RunCalls:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compact:
+    """Make requests shorter before the next one."""
+
+    step: Step
+
+
+@dataclass(frozen=True, kw_only=True)
 class AskAgain:
     """Ask for another answer."""
 
@@ -69,7 +77,7 @@ class Finish:
     ended: Ended
 
 
-Action: TypeAlias = CallModel | Settle | Intend | RunCalls | AskAgain | Park | Finish
+Action: TypeAlias = CallModel | Settle | Intend | RunCalls | Compact | AskAgain | Park | Finish
 
 
 def next_action(
@@ -82,8 +90,8 @@ def next_action(
 ) -> Action:
     """The one thing to do now, for a run that has started, is not parked and has not ended.
 
-    `agent` says what form an answer must have, `guarded` are the tools of which a call must not run twice, `sleeps`
-    those that wait, with the most seconds.
+    `agent` says what form an answer must have and how long a request may be, `guarded` are the tools of which a call
+    must not run twice, `sleeps` those that wait, with the most seconds.
     """
     if state.open_calls:
         return _next_for_calls(state, guarded, sleeps)
@@ -95,6 +103,8 @@ def next_action(
     if why_not := exhausted(state=state, budget=budget):
         message = f"{why_not}; a larger budget lets it go on"
         return Park(pause=Pause(reason=RunnerReason.BUDGET_EXHAUSTED, message=message, above=needs(state)))
+    if step := overdue(state, limit=agent.context_tokens):
+        return Compact(step=step)
     return CallModel()
 
 

@@ -179,6 +179,8 @@ class Agent(Wire, frozen=True):
     finish: Literal["Reply", "Tool"] = "Reply"
     """How the answer is given: by a reply without tool calls, or by calling the tool `finish`."""
     output: Output = Output()
+    context_tokens: int | None = None
+    """From which size on requests are made shorter; None: where the endpoint calls one too long."""
     tools: tuple[Tool, ...] = ()
     mcp_servers: tuple[McpServer, ...] = ()
 

@@ -338,6 +338,9 @@ BOUNDS = {
     "a prompt has at most 64 Ki characters": Case(
         accepted=spec(prompt="a" * 65536), refused=spec(prompt="a" * 65537), says="spec.prompt: Too long"
     ),
+    "a request has room for something": Case(
+        accepted=agent(contextTokens=1000), refused=agent(contextTokens=999), says="agent.contextTokens"
+    ),
     "a tag is a name": Case(
         accepted=agent(output={"format": "XmlTag", "tag": "final-answer"}),
         refused=agent(output={"format": "XmlTag", "tag": "final answer"}),

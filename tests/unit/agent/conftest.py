@@ -186,6 +186,7 @@ class Attempts:
     tool_choice: Literal["Auto", "Required", "None"] = "Auto"
     price: Price | None = PRICE
     fallbacks: tuple[Fallback, ...] = ()
+    context_tokens: int | None = None
     budget: Budget = field(default_factory=Budget)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     recorded: tuple[str, int] | None = None
@@ -210,6 +211,7 @@ class Attempts:
                     model=Model(base_url="http://model.test/v1", name="m", price=self.price, fallbacks=self.fallbacks),
                     tools=(self.tool,),
                     output=self.output,
+                    context_tokens=self.context_tokens,
                     finish=self.finish,
                     tool_choice=self.tool_choice,
                 ),
