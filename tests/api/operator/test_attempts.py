@@ -29,7 +29,7 @@ async def test_an_undisturbed_life_takes_at_most_six_writes(world: World) -> Non
     status = world.status
     assert (status["phase"], status["reason"], status["message"]) == ("Completed", "Completed", "It is so.")
     assert world.condition("Finished") == ("True", "Completed", "It is so.")
-    assert status["attempts"][0]["node"] == "ghost"
+    assert status["attempts"][0]["node"] == world.node
     assert world.pods == [f"{world.name}-1"]
     assert len(world.writes.done) <= 6
     done = len(world.writes.done)

@@ -207,6 +207,11 @@ class World:
         items = self._admin.must("GET", path, labelSelector=f"{contract.LABEL_TASK}={self.name}")["items"]
         return sorted(one["metadata"]["name"] for one in items if "deletionTimestamp" not in one["metadata"])
 
+    @property
+    def node(self) -> str:
+        """A node that does not exist, of this task alone: from 40 s after one is first named, its pods are collected."""
+        return f"ghost-{self.name}"
+
     def bind(self, attempt: int) -> None:
         """Place the pod on a node that does not exist."""
         name = f"{self.name}-{attempt}"
@@ -214,7 +219,7 @@ class World:
             "apiVersion": "v1",
             "kind": "Binding",
             "metadata": {"name": name},
-            "target": {"kind": "Node", "name": "ghost"},
+            "target": {"kind": "Node", "name": self.node},
         }
         self._admin.must("POST", f"{self.pod_path(attempt)}/binding", body=body)
 
@@ -246,7 +251,7 @@ class World:
             "metadata": {"generateName": f"{self.name}-"},
             "eventTime": self.clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": "kubelet",
-            "reportingInstance": "ghost",
+            "reportingInstance": self.node,
             "action": "Setup",
             "type": "Warning",
             "reason": reason,
