@@ -209,7 +209,7 @@ class World:
 
     @property
     def node(self) -> str:
-        """A node that does not exist, of this task alone: from 40 s after one is first named, its pods are collected."""
+        """A node that does not exist, of this task alone: pods of one are collected 40 s after it was first named."""
         return f"ghost-{self.name}"
 
     def bind(self, attempt: int) -> None:
