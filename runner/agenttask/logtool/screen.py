@@ -24,6 +24,7 @@ from agenttask.logtool.story import (
     Reply,
     Result,
     RunsAgain,
+    Shortened,
     Waits,
 )
 
@@ -117,6 +118,9 @@ def story(entry: Entry, *, full: bool) -> str:
             text = f"=== the attempt stopped: {entry.reason}{calling} ({where})"
         case Waits():
             text = _said(f"=== the run waits without a pod: {entry.reason} ({where})", entry.message, full=full)
+        case Shortened():
+            how = "are summed up" if entry.summary else "are sent without what long tool calls returned"
+            text = _said(f"=== the first {entry.messages} messages {how} ({where})", entry.summary, full=full)
         case GoesOn():
             text = f"=== the wait is over ({where})"
         case Configured():

@@ -13,6 +13,7 @@ import msgspec
 
 from agenttask.agent.events import (
     Claimed,
+    Dropped,
     Ended,
     Event,
     Intended,
@@ -22,6 +23,7 @@ from agenttask.agent.events import (
     Replied,
     Started,
     Stopped,
+    Summarised,
     ToolReturned,
     Woken,
 )
@@ -72,6 +74,14 @@ class Waits(_Entry, frozen=True, tag="parked"):
 
 class GoesOn(_Entry, frozen=True, tag="woken"):
     """The wait is over."""
+
+
+class Shortened(_Entry, frozen=True, tag="shortened"):
+    """From here on requests leave out what old tool calls returned, or have a summary in place of old messages."""
+
+    messages: int
+    """How many of the conversation's messages that concerns."""
+    summary: str = ""
 
 
 class Configured(_Entry, frozen=True, tag="configured"):
@@ -151,6 +161,7 @@ Entry: TypeAlias = (
     AttemptBegan
     | AttemptStopped
     | Waits
+    | Shortened
     | GoesOn
     | Configured
     | OtherModel
@@ -190,7 +201,7 @@ def _before(state: State, claims: list[Record]) -> Iterator[Entry]:
     if state.started:
         yield _configured(state)
     # A fork's steps begin behind those it was given.
-    step = state.step - sum(message["role"] == "assistant" for message in state.conversation)
+    step = state.step - state.summaries - sum(message["role"] == "assistant" for message in state.conversation)
     names: dict[str, str] = {}
     for message in state.conversation:
         while waiting and (waiting[0].step <= step if message["role"] == "assistant" else waiting[0].step < step):
@@ -236,6 +247,10 @@ def _during(event: Event, record: Record, *, before: State, after: State) -> Ite
             yield RunsAgain(calls=event.calls, settled_by=event.by, **at)
         case Stopped():
             yield AttemptStopped(reason=event.reason, calling=event.calling, **at)
+        case Dropped():
+            yield Shortened(messages=event.before, **at)
+        case Summarised():
+            yield Shortened(messages=event.before, summary=after.summary, **at)
         case Parked():
             yield Waits(reason=event.reason, message=event.message, **at)
         case Woken():
