@@ -103,6 +103,8 @@ async def ls(desk: Desk) -> int:
     logs = await desk.logs()
     if desk.place.path in logs:
         return await _ls_records(desk, desk.place.path)
+    if desk.place.task is not None:
+        raise NotFound(f"there is no log at {desk.place.address(desk.place.path)} yet")
     return await _ls_runs(desk, logs)
 
 

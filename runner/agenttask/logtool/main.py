@@ -37,6 +37,8 @@ EXIT_CONFIG: Final = 78
 EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 
+_FORWARD: Final = "\n(a store that only the cluster reaches: kubectl port-forward, then --endpoint with that address)"
+
 _EXITS: Final[tuple[tuple[type[Exception], int], ...]] = (
     (UsageError, EXIT_USAGE),
     (CheckpointCorrupt, EXIT_NOT_WHOLE),
@@ -67,7 +69,8 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except (AgentTaskError, UsageError) as error:
-        screen.warn(str(error))
+        inside = isinstance(error, Unavailable) and arguments.namespace is not None and arguments.endpoint is None
+        screen.warn(f"{error}{_FORWARD if inside else ''}")
         return next((code for kind, code in _EXITS if isinstance(error, kind)), EXIT_INTERNAL)
     except Exception:
         screen.warn(traceback.format_exc())

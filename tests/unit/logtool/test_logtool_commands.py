@@ -84,6 +84,11 @@ async def test_ls_of_a_place_without_runs_is_empty() -> None:
     assert await Looker(objects={}, path="p").json("ls") == {"runs": []}
 
 
+async def test_ls_of_a_task_whose_first_attempt_has_not_claimed_says_so() -> None:
+    with pytest.raises(NotFound, match="no log at"):
+        await Looker(objects={}, task=Known(keep_last=3, checkpoint=None)).run("ls", output="table")
+
+
 async def test_ls_of_a_run_shows_each_checkpoint_as_the_article_does(run: Looker) -> None:
     assert await run.run("ls", output="table") == 0
     rows = [line.split() for line in run.said.splitlines()]
@@ -365,4 +370,6 @@ def test_a_cluster_that_does_not_answer_exits_69(capsys: pytest.CaptureFixture[s
     parser = argparse.ArgumentParser()
     options.add(parser.add_subparsers())
     assert run_tool(parser.parse_args(["log", "ls", "-n", "ns", "task"]), environment={}, kubectl=silent) == 69
-    assert "no route to host" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no route to host" in said
+    assert "port-forward" in said
