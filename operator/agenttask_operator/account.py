@@ -35,6 +35,9 @@ def close(*, status: Status, end: End, node: str | None, task: Task, policy: con
     if wait:
         wait *= 1 - 0.25 * _jitter(uid=task.metadata.uid, attempt=status.attempt)
     not_before = now + timedelta(seconds=math.ceil(wait)) if wait else None
+    entry = status.current
+    held = now - entry.claimed if entry is not None and entry.claimed is not None else timedelta()
+    status = replace(status, active_seconds=status.active_seconds + max(0, int(held.total_seconds())))
     entries = (
         _closed(one, end=end, node=node, now=now) if one.attempt == status.attempt else one for one in status.attempts
     )

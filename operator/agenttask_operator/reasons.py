@@ -61,6 +61,8 @@ class Reason(StrEnum):
     OOM_KILLED = "OOMKilled"
     CRASHED = "Crashed"
     NO_MESSAGE = "NoMessage"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    START_TIMED_OUT = "StartTimedOut"
     RETRIES_EXHAUSTED = "RetriesExhausted"
     POISON_CHECKPOINT = "PoisonCheckpoint"
     SPEC_INVALID = "SpecInvalid"
@@ -129,6 +131,8 @@ REASONS: Final[dict[str, str]] = {
     Reason.OOM_KILLED: "The container went over its memory limit. Raise `spec.pod.resources.limits.memory`.",
     Reason.CRASHED: "The container ended by itself; the message has its exit code and last log lines.",
     Reason.NO_MESSAGE: "The container ended with code 0 but without a runner's message. Is the image a runner image?",
+    Reason.DEADLINE_EXCEEDED: "Runners have worked for all of `spec.activeDeadlineSeconds`. Final.",
+    Reason.START_TIMED_OUT: "No runner worked within `spec.retry.startDeadlineSeconds`; the message says why. Final.",
     Reason.RETRIES_EXHAUSTED: "More failures than `spec.retry.maxFailures`, and no step was ever recorded. Final.",
     Reason.POISON_CHECKPOINT: "More failures than `spec.retry.maxFailures` since the last step. Edit the spec.",
     Reason.SPEC_INVALID: "The spec asks for something that cannot be done; the message says what.",

@@ -113,6 +113,44 @@ async def test_an_edit_of_a_running_task_shows_as_pending(world: World) -> None:
     assert world.pods == [f"{world.name}-1"]
 
 
+async def test_a_task_fails_when_its_runners_have_worked_for_as_long_as_allowed(world: World) -> None:
+    world.apply(activeDeadlineSeconds=60)
+    await world.settle()
+    await world.begin(1, step=1)
+    assert await world.settle() == pytest.approx(60, abs=5)
+    world.clock.pass_by(30)
+    world.delete_pod(1)
+    world.end(1, contract.Outcome.STOPPED, code=75)
+    await world.settle()
+    world.clock.pass_by(100)
+    await world.settle()
+    assert (world.status["phase"], world.status["attempt"]) == ("Resuming", 2), "what is waited for a runner is free"
+    await world.begin(2, step=1, resumed_from="log/000000000101")
+    world.clock.pass_by(35)
+    await world.settle()
+    assert (world.status["phase"], world.status["reason"]) == ("Running", "Stopping")
+    world.end(2, contract.Outcome.STOPPED, code=75)
+    await world.settle()
+    assert (world.status["phase"], world.status["reason"]) == ("Failed", "DeadlineExceeded")
+    assert world.status["attempts"][1]["outcome"] == "Stopped"
+    assert world.condition("Finished") == ("True", "DeadlineExceeded", world.status["message"])
+
+
+async def test_a_task_fails_when_no_runner_works_within_the_time_for_it(world: World) -> None:
+    world.apply(pod={"image": "none.invalid/wrong"}, retry={"startDeadlineSeconds": 600})
+    await world.settle()
+    world.bind(1)
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such host"}}
+    world.report(1, state=waiting, phase="Pending")
+    assert await world.settle() == pytest.approx(600, abs=5)
+    world.clock.pass_by(600)
+    await world.settle()
+    status = world.status
+    assert (status["phase"], status["reason"]) == ("Failed", "StartTimedOut")
+    assert status["message"] == "No runner worked within 600 s. ImageUnavailable: no such host"
+    assert world.pods == []
+
+
 async def test_a_finished_task_is_deleted_when_its_time_is_over(world: World) -> None:
     world.apply(ttlSecondsAfterFinished=60)
     await world.settle()
