@@ -36,7 +36,8 @@ NODE_LOST: Final = timedelta(seconds=30)
 OVERDUE: Final = timedelta(seconds=10)
 SLOW: Final = timedelta(seconds=5)
 """After which a pod that its node is still setting up is asked about."""
-ASKED_AGAIN: Final = timedelta(seconds=15)
+ASKED_AGAIN: Final = (timedelta(seconds=15), timedelta(minutes=5))
+"""The least and the most until it is asked about again: the server goes through all Events of the namespace for it."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -363,4 +364,7 @@ def _asked_at(pod: Pod, *, now: datetime) -> datetime | None:
     """When to ask about a pod that its node is setting up, and ask again: no event of the pod tells."""
     if pod.held_up_since is None:
         return None
-    return now + ASKED_AGAIN if slow(pod, now=now) else pod.held_up_since + SLOW
+    if not slow(pod, now=now):
+        return pod.held_up_since + SLOW
+    least, most = ASKED_AGAIN
+    return now + min(max(now - pod.held_up_since, least), most)
