@@ -46,9 +46,7 @@ def test_a_damaged_record_stalls_the_task_and_once_it_may_rewind_condition_event
     assert [words in event["note"] for event in events(api, task, reason="RecordsLost")] == [True]
     repeated = sum(model.repeated(task.model).values())
     paid = TWELVE_STEPS + repeated - 1
-    assert after["usage"]["modelCalls"] == paid, (
-        "what is lost is charged all the same, but for the reply nobody can read"
-    )
+    assert after["usage"]["modelCalls"] == paid, "all that was lost is charged, but for the reply nobody can read"
     assert 1 <= repeated <= before["progress"]["step"] - 3
 
 

@@ -300,6 +300,35 @@ async def test_a_write_counts_once_so_many_replicas_have_it(
                 os.kill(replica.pid, signal.SIGCONT)
 
 
+@pytest.mark.parametrize("replicas", [0, 1])
+async def test_what_a_failover_loses_is_found_out_and_where_a_replica_is_waited_for_it_loses_nothing(
+    tmp_path: Path, program: str, opened: Open, replicas: int
+) -> None:
+    with servers.redis(tmp_path / "1", program=program, options=["--repl-diskless-sync-delay", "0"]) as primary:
+        options = ("--replicaof", f"127.0.0.1 {primary.port}")
+        with servers.redis(tmp_path / "replica", program=program, options=options) as replica:
+            async with client(primary) as beside:
+                until("it is in step", lambda: beside.info("replication")["slave0"]["state"] == "online")
+            async with opened(Server(url=primary.url, aof=False, replicas=replicas)) as store:
+                log = (await claim(store)).log
+                recorded = await commit(log)
+                async with client(replica) as beside:
+                    until("it has that too", lambda: beside.hlen("ns/task/uid") >= 2)
+                    beside.replicaof("NO", "ONE")  # a failover, while the old primary can still be reached
+                if replicas:
+                    with pytest.raises(Unavailable):
+                        await commit(log)
+                else:
+                    recorded = await commit(log)
+            os.kill(primary.pid, signal.SIGKILL)
+            async with opened(Server(url=replica.url)) as store:
+                if replicas:
+                    assert (await claim(store, attempt=2, recorded=recorded)).resumed_from is not None
+                else:
+                    with pytest.raises(CheckpointLost):
+                        await claim(store, attempt=2, recorded=recorded)
+
+
 SCRIPTED = ["eval", "exists", "hsetnx", "hset", "hget", "hdel", "hkeys", "hstrlen", "expire", "scan", "info", "wait"]
 """The commands that docs/stores.md says a user needs."""
 
