@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 from agenttask.clock import ManualClock
-from agenttask.log import Holder, Keys, Kind, Patience, Record, Survey, prunable, survey
+from agenttask.log import Holder, Keys, Kind, Origin, Patience, Record, Seed, Survey, prunable, survey
 from agenttask.log.blob import LARGE_BYTES
 from agenttask.store.memory import MemoryStore
 
-from tests.unit.log.ledger import PREFIX, claim, look
+from tests.unit.log.ledger import PREFIX, claim, frozen, look
 from tests.unit.log.rivals import Rival, Witness
 
 KEYS = Keys(prefix=PREFIX)
@@ -141,6 +141,43 @@ async def test_a_finished_log_can_be_pruned_to_what_its_newest_snapshots_need(ke
     assert (found.problems, found.unnamed, len(found.snapshots)) == ((), (), keep_last)
     assert [each.seq for each in found.records if isinstance(each, Record) and each.kind is Kind.CLAIM] == [1, 26]
     assert prunable(found, keep_last=keep_last) == ()
+
+
+async def forked(*, final: bool) -> MemoryStore:
+    """A fork that has come to snapshots of its own."""
+    store = MemoryStore()
+    texts = ["from elsewhere"]
+    seed = Seed(origin=Origin(log="elsewhere", seq=3, digest="d"), state=frozen(texts))
+    ledger = await claim(store, keep=2, seed=seed)
+    ledger.texts = texts
+    for number in range(24):
+        await ledger.write(str(number))
+    if final:
+        await ledger.write("the end", kind=Kind.FINAL)
+    return store
+
+
+@pytest.mark.parametrize("final", [True, False])
+async def test_what_a_fork_began_with_is_a_blob_to_prune_too_and_not_missed_once_it_is_gone(final: bool) -> None:
+    store = await forked(final=final)
+    texts, begun_with = await look(store), f"{PREFIX}/blob/1-p-2"
+    keys = prunable(await looked(store), keep_last=1)
+    assert len(set(keys)) == len(keys)
+    assert (begun_with in keys) == final, "of a log that is not final no blob is touched"
+    for key in keys:
+        del store.objects[key]
+    found = await looked(store)
+    assert (found.problems, found.unnamed, await look(store)) == ((), (), texts)
+
+
+async def test_what_a_fork_began_with_is_missed_as_long_as_it_is_needed() -> None:
+    store = MemoryStore()
+    seed = Seed(origin=Origin(log="elsewhere", seq=3, digest="d"), state=frozen(["from elsewhere"]))
+    await claim(store, seed=seed)
+    drop(store, f"{PREFIX}/blob/1-p-2")
+    found = await looked(store)
+    assert found.restored is None
+    assert any("blob/1-p-2" in problem for problem in found.problems)
 
 
 async def test_of_a_log_that_is_not_final_no_blob_is_pruned_and_no_new_snapshot() -> None:
