@@ -302,8 +302,9 @@ async def test_a_write_counts_once_so_many_replicas_have_it(
 
 @pytest.mark.parametrize("replicas", [0, 1])
 async def test_what_a_failover_loses_is_found_out_and_where_a_replica_is_waited_for_it_loses_nothing(
-    tmp_path: Path, program: str, opened: Open, replicas: int
+    tmp_path: Path, program: str, opened: Open, monkeypatch: pytest.MonkeyPatch, replicas: int
 ) -> None:
+    monkeypatch.setattr(redis_store, "WAIT_MILLISECONDS", 200)
     with servers.redis(tmp_path / "1", program=program, options=["--repl-diskless-sync-delay", "0"]) as primary:
         options = ("--replicaof", f"127.0.0.1 {primary.port}")
         with servers.redis(tmp_path / "replica", program=program, options=options) as replica:
