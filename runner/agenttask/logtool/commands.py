@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from agenttask.agent.state import State
 from agenttask.clock import Clock
-from agenttask.errors import CheckpointCorrupt, FormatTooNew, NotFound
+from agenttask.errors import CheckpointCorrupt, CheckpointLost, FormatTooNew, NotFound
 from agenttask.journal import restore as state_of
 from agenttask.log import (
     Bad,
@@ -78,9 +78,24 @@ class Desk:
 
     async def read(self, log: str) -> tuple[Restored, State]:
         """The state that is asked for. Raises what reading a log raises."""
-        found = await read(store=self.store, prefix=log, clock=self.clock, patience=self.patience, at=self.at)
-        state = state_of(base=found.base, records=found.records)
-        return found, state
+        try:
+            found = await self._read(log, at=self.at)
+        except (CheckpointLost, CheckpointCorrupt) as error:
+            if self.at is None:
+                raise
+            raise CheckpointLost(await self._reach(log)) from error
+        return found, state_of(base=found.base, records=found.records)
+
+    async def _read(self, log: str, *, at: int | None) -> Restored:
+        return await read(store=self.store, prefix=log, clock=self.clock, patience=self.patience, at=at)
+
+    async def _reach(self, log: str) -> str:
+        """Why the state asked for cannot be had, and which can."""
+        newest, keys = await self._read(log, at=None), Keys(prefix=log)
+        there = {entry.key for entry in await self.patient.list(keys.snapshots, after=None)}
+        first = 1 + next((ref.seq for ref in newest.counted if keys.named(ref.name) in there), 0)
+        last = newest.tip.seq if newest.tip else 0
+        return f"the state after record {self.at} cannot be had; those after records {first} to {last} can"
 
     async def survey(self, log: str) -> Survey:
         """Everything there is."""
@@ -221,10 +236,8 @@ async def verify(desk: Desk) -> int:
             desk.screen.say(problem)
         newest = f"the newest state is that after record {tip.seq}, step {_step(tip)}" if tip else "no state is left"
         unnamed = f" ({len(found.unnamed)} of no use)" if found.unnamed else ""
-        desk.screen.say(
-            f"{len(found.records)} records, {len(found.snapshots)} snapshots, {len(found.blobs)} blobs{unnamed}, "
-            f"{size(stored)}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}; {newest}"
-        )
+        counts = [_count(found.records, "record"), _count(found.snapshots, "snapshot"), _count(found.blobs, "blob")]
+        desk.screen.say(f"{', '.join(counts)}{unnamed}, {size(stored)}: {_count(problems, 'problem')}; {newest}")
     return 1 if problems else 0
 
 
@@ -288,7 +301,7 @@ async def prune(desk: Desk) -> int:
             desk.screen.say(f"{key}   {size(sizes.get(key, 0))}")
     what = "deleted" if desk.yes else "to delete, with --yes"
     kept = "" if over else "; blobs and what is newest stay, since the run is not over"
-    desk.screen.say(f"{len(keys)} objects, {size(total)}, {what}{kept}")
+    desk.screen.say(f"{_count(keys, 'object')}, {size(total)}, {what}{kept}")
     return 0
 
 
@@ -338,6 +351,10 @@ def _columns(titles: list[str], rows: list[list[object]], *, wide: bool, narrow:
 def _task(log: str) -> str:
     """Whose log it is, by where it lies: …/<namespace>/<task>/<uid>."""
     return "/".join(log.split("/")[-3:-1])
+
+
+def _count(things: Sequence[object], what: str) -> str:
+    return f"{len(things) or 'no'} {what}{'' if len(things) == 1 else 's'}"
 
 
 def _step(record: Record) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from agenttask.cli import main
+from agenttask.contract import Checkpoint as Kept
 from agenttask.errors import CheckpointCorrupt, CheckpointLost, NotFound
 from agenttask.log import Kind
 from agenttask.log.record import build, parse
@@ -155,7 +156,7 @@ async def test_what_a_broken_log_cannot_give_is_said_beside_what_it_can_and_the_
 
 async def test_verify_of_a_whole_log_finds_nothing(run: Looker) -> None:
     assert await run.run("verify") == 0
-    assert run.said.startswith("11 records, 0 snapshots, 0 blobs, ")
+    assert run.said.startswith("11 records, no snapshots, no blobs, ")
     assert run.said.endswith(": no problems; the newest state is that after record 11, step 4/50\n")
     shown = await run.json("verify")
     assert (shown["problems"], shown["restorable"]["seq"]) == ([], 11)
@@ -227,8 +228,29 @@ async def test_restore_writes_the_state_at_any_record_as_json(run: Looker) -> No
     assert (state["step"], state["promptTokens"], state["systemPrompt"]) == (1, 100, "Be exact.")
     assert state["attempts"] == [{"attempt": 1, "modelCalls": 1, "repeatedModelCalls": 0}]
     assert (await run.json("restore", at=3))["state"]["calls"][0]["providerId"] == "call_0"
-    with pytest.raises(CheckpointLost):
+    with pytest.raises(CheckpointLost, match="after record 12 cannot be had; those after records 1 to 11 can"):
         await run.run("restore", at=12)
+
+
+async def test_a_long_run_is_told_whole_though_most_of_its_records_are_gone() -> None:
+    attempts = Attempts(steps=1000, checkpoint=Kept(keep_last=1))
+    attempts.world.turns = 120
+    await killed_at_model_call(60, attempts=attempts, attempt=1)
+    await attempts.run(2)
+    run = Looker(objects=attempts.objects)
+    assert await run.run("verify") == 0
+    headings = [line.split(" (")[0] for line in (await said(run, "show")) if not line.startswith(" ")]
+    assert [heading for heading in headings if heading.startswith("step")] == [f"step {n}" for n in range(1, 121)]
+    second = headings.index("=== attempt 2 began")
+    assert headings[second + 1] == "step 60"
+    assert headings[second - 2] == "step 59"
+    with pytest.raises(CheckpointLost, match=r"after record 5 cannot be had; those after records \d+ to \d+ can"):
+        await run.run("restore", at=5)
+
+
+async def said(run: Looker, verb: str) -> list[str]:
+    await run.run(verb)
+    return run.said.splitlines()
 
 
 async def test_result_prints_the_whole_answer_of_a_run_that_is_over(run: Looker, open_run: Looker) -> None:
