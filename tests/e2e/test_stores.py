@@ -22,6 +22,7 @@ from tests.cluster.provider import Provider
 from tests.e2e.conftest import Start
 from tests.e2e.harness.forwarder import Forwarder
 from tests.e2e.harness.kube import Api, Kind, Object
+from tests.e2e.harness.looking import look
 from tests.e2e.harness.model import ScriptedModel
 from tests.e2e.harness.tasks import Task, twelve_answer, twelve_replies
 from tests.e2e.harness.wait import until
@@ -73,7 +74,7 @@ def redis(tmp_path: Path, environment: Environment, api: Api, home: str) -> Iter
 
 
 def test_a_task_with_its_log_on_redis_over_tls_goes_on_without_its_pod_and_expires_once_finished(
-    start: Start, api: Api, model: ScriptedModel, redis: Place
+    start: Start, api: Api, environment: Environment, model: ScriptedModel, redis: Place
 ) -> None:
     task = start("on-redis", twelve_replies(), delay_seconds=0.3, spec=redis.spec)
     prefix = log_prefix(prefix="prod", namespace=task.namespace, name=task.name, uid=task.uid)
@@ -91,6 +92,8 @@ def test_a_task_with_its_log_on_redis_over_tls_goes_on_without_its_pod_and_expir
     records = [record for record in log.records if isinstance(record, Record)]
     assert records[-1].kind is RecordKind.FINAL
     assert [record.attempt for record in records if record.kind is RecordKind.CLAIM] == [1, 2]
+    looked = look(environment, task, "result")
+    assert (looked.code, looked.answer["answer"]) == (0, twelve_answer()), "password and certificate are found"
 
 
 async def surveyed(url: str, prefix: str) -> Survey:
@@ -175,7 +178,7 @@ def keeper_of(folder: str, *, node: str) -> Object:
 
 @pytest.mark.needs_nodes
 def test_a_task_with_its_log_on_a_volume_goes_on_without_its_pod(
-    start: Start, api: Api, model: ScriptedModel, claim: str
+    start: Start, api: Api, environment: Environment, model: ScriptedModel, claim: str
 ) -> None:
     spec = {"checkpoint": {"filesystem": {"claimName": claim, "path": "logs"}}}
     task = start("on-a-volume", twelve_replies(), delay_seconds=0.3, spec=spec)
@@ -183,3 +186,8 @@ def test_a_task_with_its_log_on_a_volume_goes_on_without_its_pod(
     status = goes_on_without_its_pod(task, api=api, model=model)
 
     assert status["location"] == {"type": "filesystem", "claimName": claim, "path": "logs"}
+    looked = look(environment, task, "result")
+    assert looked.code == 78
+    path = log_prefix(prefix="logs", namespace=task.namespace, name=task.name, uid=task.uid)
+    assert f"on the volume of the claim {claim}" in looked.beside
+    assert f"/var/lib/agenttask/store/{path}" in looked.beside
