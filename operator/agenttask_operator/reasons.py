@@ -155,7 +155,7 @@ REASONS: Final[dict[str, str]] = {
     RunnerReason.MODEL_UNAVAILABLE: "The endpoint stayed unreachable, overloaded or rate-limited through every retry.",
     RunnerReason.STORE_UNAVAILABLE: "The checkpoint store did not answer. The task goes on when it does.",
     RunnerReason.STORE_FULL: "The checkpoint store has no space left. The task goes on when it has.",
-    RunnerReason.STORE_NOT_FOUND: "The bucket does not exist.",
+    RunnerReason.STORE_NOT_FOUND: "The bucket does not exist, or the log that was in the store is gone.",
     RunnerReason.STORE_DENIED: "The store refused the credentials.",
     RunnerReason.STORE_MISCONFIGURED: "The store cannot hold a checkpoint log: it ignores conditional writes, for one.",
     RunnerReason.CHECKPOINT_LOST: "The recorded checkpoint is above every record in the store, or the log is empty.",
