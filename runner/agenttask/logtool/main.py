@@ -25,7 +25,8 @@ from agenttask.errors import (
 from agenttask.log import Patience
 from agenttask.log.patience import PatientStore
 from agenttask.logtool import cluster
-from agenttask.logtool.commands import COMMANDS, Desk, UsageError
+from agenttask.logtool.commands import COMMANDS
+from agenttask.logtool.desk import Desk, UsageError
 from agenttask.logtool.place import Place, of_address
 from agenttask.logtool.screen import Screen
 
@@ -108,6 +109,6 @@ async def _command(arguments: argparse.Namespace, *, place: Place, screen: Scree
         yes=getattr(arguments, "yes", False),
     )
     try:
-        return int(await COMMANDS[arguments.verb](desk))
+        return await COMMANDS[arguments.verb](desk)
     finally:
         await store.close()

@@ -16,7 +16,7 @@ from agenttask.errors import CheckpointCorrupt, CheckpointLost, NotFound
 from agenttask.log import Kind
 from agenttask.log.record import build, parse
 from agenttask.logtool import options
-from agenttask.logtool.commands import UsageError
+from agenttask.logtool.desk import UsageError
 from agenttask.logtool.main import run as run_tool
 from agenttask.logtool.place import Checkpoint, Known, of_address
 from agenttask.logtool.runs import logs_below
