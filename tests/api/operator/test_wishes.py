@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from agenttask import contract
 
+from tests.api.client import Object
 from tests.api.operator.world import RUNNING, World
 
 
@@ -98,6 +99,39 @@ async def test_a_stalled_runner_is_tried_again_and_an_edit_tries_at_once(world: 
     assert world.condition("Stalled") == ("True", "ModelDenied", "401: no such key")
     await world.begin(2, step=1, resumed_from="log/000000000101")
     assert world.condition("Stalled") == ("False", "Recovered", "What was wrong is over.")
+
+
+async def test_a_stall_that_each_retry_meets_again_stands_throughout_and_is_over_with_the_first_new_step(
+    world: World,
+) -> None:
+    def stalled() -> Object:
+        found: Object = next(one for one in world.status["conditions"] if one["type"] == "Stalled")
+        return found
+
+    def refused(attempt: int) -> None:
+        world.end(attempt, contract.Outcome.STALLED, code=78, reason="ModelDenied", message="401: no such key")
+
+    world.apply()
+    await world.settle()
+    await world.begin(1, step=1)
+    refused(1)
+    await world.settle()
+    first = stalled()
+    assert (first["status"], first["reason"]) == ("True", "ModelDenied")
+    for attempt in (2, 3):
+        world.clock.pass_by(60)
+        await world.settle()
+        await world.begin(attempt, step=1, resumed_from="log/000000000101")
+        assert (world.status["phase"], stalled()) == ("Running", first)
+        refused(attempt)
+        await world.settle()
+        assert stalled() == first
+    world.clock.pass_by(60)
+    await world.settle()
+    await world.begin(4, step=1, resumed_from="log/000000000101")
+    world.claim(4, step=2)
+    await world.settle()
+    assert (stalled()["status"], stalled()["reason"]) == ("False", "Recovered")
 
 
 async def test_an_edit_of_a_running_task_shows_as_pending(world: World) -> None:
