@@ -327,20 +327,12 @@ async def test_what_a_failover_loses_is_found_out_and_where_a_replica_is_waited_
 COMMANDS = ("eval", "exists", "hsetnx", "hset", "hget", "hdel", "hkeys", "hstrlen", "expire", "scan", "info", "wait")
 """The commands that docs/stores.md says a user needs; beside CONFIG GET, and WAITAOF where there is one."""
 
-
 ALL_COMMANDS = (
-    "eval",
-    "exists",
-    "hsetnx",
-    "hset",
-    "hget",
-    "hdel",
-    "hkeys",
-    "hstrlen",
-    "expire",
-    "scan",
-    "info",
-    "wait",
+    "a key that is taken is refused and keeps its body",
+    "a large body streams in pieces, from any byte on",
+    "a source that is not what it said is refused",
+    "the logs below a place can be found",
+    "a finished log can still be read, and claimed",
 )
 """Promises that take every command to keep."""
 
