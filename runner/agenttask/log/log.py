@@ -248,7 +248,7 @@ class Log:
                     time=timestamp(self._clock.now()),
                     step=head.step,
                     max_steps=head.max_steps,
-                    snapshots=self._retention.kept(self._counted),
+                    snapshots=self._retention.beside(self._counted),
                 ),
             )
             self._table.retire(live=manifest.live, at=head.seq)

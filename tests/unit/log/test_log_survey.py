@@ -194,24 +194,31 @@ async def test_nothing_of_a_damaged_log_is_pruned() -> None:
     assert prunable(await looked(store), keep_last=1) == ()
 
 
-async def test_a_record_that_comes_back_after_retention_has_let_its_value_go_is_no_problem() -> None:
-    class Remembering(MemoryStore):
-        """A store that has everything it was ever given in `given`."""
+class Remembering(MemoryStore):
+    """A store that has everything it was ever given in `given`."""
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.given: dict[str, bytes] = {}
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, bytes] = {}
 
-        async def put_if_absent(self, key: str, body: bytes, *, first: bool, last: bool = False) -> None:
-            await super().put_if_absent(key, body, first=first, last=last)
-            self.given[key] = body
+    async def put_if_absent(self, key: str, body: bytes, *, first: bool, last: bool = False) -> None:
+        await super().put_if_absent(key, body, first=first, last=last)
+        self.given[key] = body
 
+
+async def kept_for_long() -> Remembering:
+    """A log of thirty records that has let go of its beginning."""
     store, witness = Remembering(), Witness(prefix=PREFIX)
     holder = Holder(pod_uid="pod", process="p1")
     rival = Rival(
         attempt=1, holder=holder, store=store, witness=witness, clock=ManualClock(), first_number=1000, steps=30
     )
     await rival.run()
+    return store
+
+
+async def test_a_record_that_comes_back_after_retention_has_let_its_value_go_is_no_problem() -> None:
+    store = await kept_for_long()
     assert KEYS.record(3) not in store.objects
     store.objects[KEYS.record(3)] = store.given[KEYS.record(3)]  # its put was sent twice, and the second came late
     found = await looked(store)
@@ -220,3 +227,16 @@ async def test_a_record_that_comes_back_after_retention_has_let_its_value_go_is_
     assert stray.blobs
     assert all(KEYS.named(placed.blob.name) not in store.objects for placed in stray.blobs), "its value is gone"
     assert found.problems == ()
+
+
+async def test_any_snapshot_that_comes_back_after_retention_has_let_its_records_go_is_no_problem() -> None:
+    store = await kept_for_long()
+    gone = [key for key in store.given if "/snapshot/" in key and key not in store.objects]
+    assert len(gone) > 5
+    for key in gone:
+        store.objects[key] = store.given[key]  # its put was sent twice, and the second came late
+        found = await looked(store)
+        assert found.problems == ()
+        assert found.restored is not None
+        assert {ref.seq for ref in found.restored.counted} < {shot.seq for shot in found.snapshots}
+        del store.objects[key]
