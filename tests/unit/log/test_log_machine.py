@@ -11,6 +11,8 @@ from typing import Final
 import hypothesis
 from agenttask.store.faults import Fault
 from agenttask.store.memory import MemoryStore
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
 
 from tests.unit.log.rivalry import DEEP, Rivalry, play
 
@@ -22,21 +24,46 @@ class InMemory(Rivalry):
 
     def open(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.through = self.straight = MemoryStore()
+        self.through = self.straight = self.objects = MemoryStore()
 
     def close(self) -> None:
         self.loop.close()
 
 
+class Rotting(InMemory):
+    """Something goes bad once, under whoever holds the log or wants it."""
+
+    @rule(which=st.integers(0, 9999), how=st.sampled_from(["flipped", "gone"]))
+    @precondition(lambda self: not self.witness.damages and len(self.witness.acknowledged) > 3)
+    def rots(self, *, which: int, how: str) -> None:
+        objects = self.objects.objects
+        key = sorted(objects)[which % len(objects)]
+        if how == "flipped" or "/log/" in key:  # where a record was is never free again
+            objects[key] = objects[key][:-1] + bytes([objects[key][-1] ^ 1])
+        else:
+            del objects[key]
+        seq = int(key[-12:]) if "/log/" in key else None
+        self.witness.damaged(seq)
+        self.played["damaged"] += 1
+
+
+SETTINGS: Final = hypothesis.settings(
+    max_examples=40,
+    stateful_step_count=60,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+
+
 def test_no_interleaving_of_rivals_breaks_a_promise_of_the_log() -> None:
-    settings = hypothesis.settings(
-        max_examples=40,
-        stateful_step_count=60,
-        deadline=None,
-        database=None,
-        print_blob=True,
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
-    played = play(InMemory, calls=CALLS_WANTED, settings=settings)
+    played = play(InMemory, calls=CALLS_WANTED, settings=SETTINGS)
     assert all(played[fault.name] for fault in Fault), "every fault was played"
+    assert played["acknowledged"] > played["calls"] / 50
+
+
+def test_one_object_that_goes_bad_costs_nothing_that_is_acknowledged_to_those_who_come_after() -> None:
+    played = play(Rotting, calls=CALLS_WANTED, settings=SETTINGS)
+    assert played["damaged"] > played["calls"] / 1000
     assert played["acknowledged"] > played["calls"] / 50
