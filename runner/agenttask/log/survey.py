@@ -88,8 +88,9 @@ class _Surveyor:
         shots = await self._shots(listing, found, there=there)
         refs = {ref.name: ref for ref in _named(found.values(), shots)}
         oldest = _oldest_kept(restored, listing)
-        needed = {ref.name for ref in _named((each for each in found.values() if each.seq > oldest), shots)}
-        # A record that no restore reads any more may outlive its blobs: retention was cut short, or a late put came.
+        behind = [each for each in found.values() if each.seq > oldest]
+        needed = {ref.name for ref in _named(behind, [shot for shot in shots if shot.seq >= oldest])}
+        # What no restore reads any more may outlive its blobs: retention was cut short, or a late put came.
         await self._verify([ref for name, ref in refs.items() if name in needed or name in there])
         found |= self._missing(found, restored, listing)
         self._judge(found, oldest=oldest)

@@ -16,13 +16,13 @@ from typing import ClassVar, Final
 import hypothesis
 from agenttask.clock import ManualClock
 from agenttask.errors import CheckpointCorrupt, Fenced, Unavailable
-from agenttask.log import Holder
+from agenttask.log import Holder, Policy
 from agenttask.store import Store
 from agenttask.store.faults import Call, Fault, FaultyStore
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from tests.unit.log.rivals import Rival, Witness
+from tests.unit.log.rivals import POLICY, Rival, Witness
 
 SEED: Final = int(os.environ.get("SEED") or random.randrange(2**32))
 DEEP: Final = bool(os.environ.get("DEEP"))
@@ -33,7 +33,9 @@ FAULTS: Final = (*[Fault.NONE] * 4, Fault.LOST_REQUEST, Fault.LOST_ANSWER, Fault
 class Gated:
     """A rival whose every store call waits until it is let go."""
 
-    def __init__(self, *, attempt: int, holder: Holder, store: Store, witness: Witness, number: int) -> None:
+    def __init__(
+        self, *, attempt: int, holder: Holder, store: Store, witness: Witness, number: int, policy: Policy
+    ) -> None:
         self.under_way = 0
         """Calls that the store has not answered yet."""
         self._gates: deque[asyncio.Future[Fault]] = deque()
@@ -45,6 +47,7 @@ class Gated:
             witness=witness,
             clock=ManualClock(),
             first_number=1000 * number,
+            policy=policy,
         )
         self.task = asyncio.create_task(self.rival.run())
 
@@ -71,6 +74,7 @@ class Gated:
 class Rivalry(RuleBasedStateMachine):
     """Attempts that come, write, sleep and die in any order, on one store. `open` says on which."""
 
+    policy: ClassVar[Policy] = POLICY
     played: ClassVar[Counter[str]]
     """What has been played so far, over all examples."""
     loop: asyncio.AbstractEventLoop
@@ -109,11 +113,19 @@ class Rivalry(RuleBasedStateMachine):
         self.played[fault.name] += went
         await self.settle()
 
-    def start(self, holder: Holder) -> None:
+    def start(self, holder: Holder, *, attempt: int | None = None) -> None:
+        """A process that wants the log, for the newest attempt unless another is given."""
+
         async def started() -> None:
-            number = len(self.rivals) + 1
             self.rivals.append(
-                Gated(attempt=self.attempt, holder=holder, store=self.through, witness=self.witness, number=number)
+                Gated(
+                    attempt=attempt or self.attempt,
+                    holder=holder,
+                    store=self.through,
+                    witness=self.witness,
+                    number=len(self.rivals) + 1,
+                    policy=self.policy,
+                )
             )
             await self.settle()
 
@@ -135,6 +147,12 @@ class Rivalry(RuleBasedStateMachine):
         number = len(self.rivals) + 1
         pod = f"other-{number}" if other_pod else f"pod-{self.attempt}"
         self.start(Holder(pod_uid=pod, process=f"p{number}"))
+
+    @rule()
+    @precondition(lambda self: self.attempt > 1 and len(self.awake) < AWAKE)
+    def older_attempt_comes_late(self) -> None:
+        number = len(self.rivals) + 1
+        self.start(Holder(pod_uid=f"late-{number}", process="p1"), attempt=self.attempt - 1)
 
     @rule(which=st.integers(0, 99), calls=st.integers(1, 20), fault=st.sampled_from(FAULTS))
     @precondition(lambda self: self.awake)

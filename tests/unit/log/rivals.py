@@ -147,6 +147,7 @@ class Rival:
     first_number: int
     """Of its labels; those of all rivals differ."""
     patience: Patience = field(default_factory=lambda: Patience(jitter=lambda: 0.0))
+    policy: Policy = POLICY
     steps: int | None = None
     """How many records it writes before it finishes; None: until `finishing`."""
     finishing: bool = False
@@ -180,7 +181,7 @@ class Rival:
             recorded=None,
             clock=self.clock,
             patience=self.patience,
-            policy=POLICY,
+            policy=self.policy,
         )
 
     async def _write(self, log: Log, labels: list[str], *, began: int) -> None:

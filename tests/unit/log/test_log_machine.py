@@ -9,6 +9,7 @@ import asyncio
 from typing import Final
 
 import hypothesis
+from agenttask.log import Policy
 from agenttask.store.faults import Fault
 from agenttask.store.memory import MemoryStore
 from hypothesis import strategies as st
@@ -31,19 +32,23 @@ class InMemory(Rivalry):
 
 
 class Rotting(InMemory):
-    """Something goes bad once, under whoever holds the log or wants it."""
+    """Something goes bad once, under whoever holds the log or wants it; with retention as sharp as it can be."""
 
-    @rule(which=st.integers(0, 9999), how=st.sampled_from(["flipped", "gone"]))
+    policy = Policy(snapshot_every=2, keep_last=1)
+
+    @rule(what=st.sampled_from(["snapshot", "blob", "log", "log", "claim"]), which=st.integers(0, 9999))
     @precondition(lambda self: not self.witness.damages and len(self.witness.acknowledged) > 3)
-    def rots(self, *, which: int, how: str) -> None:
+    def rots(self, *, what: str, which: int) -> None:
         objects = self.objects.objects
-        key = sorted(objects)[which % len(objects)]
-        if how == "flipped" or "/log/" in key:  # where a record was is never free again
-            objects[key] = objects[key][:-1] + bytes([objects[key][-1] ^ 1])
+        if what == "claim":
+            keys = [f"{self.witness.prefix}/log/{max(self.witness.claims):012d}"]
         else:
-            del objects[key]
-        seq = int(key[-12:]) if "/log/" in key else None
-        self.witness.damaged(seq)
+            keys = sorted(key for key in objects if f"/{what}/" in key)
+        if not keys:
+            return
+        key = keys[-1 - which % min(len(keys), 3)]
+        objects[key] = objects[key][:-1] + bytes([objects[key][-1] ^ 1])
+        self.witness.damaged(int(key[-12:]) if "/log/" in key else None)
         self.played["damaged"] += 1
 
 

@@ -229,12 +229,18 @@ async def test_a_record_that_comes_back_after_retention_has_let_its_value_go_is_
     assert found.problems == ()
 
 
-async def test_any_snapshot_that_comes_back_after_retention_has_let_its_records_go_is_no_problem() -> None:
+@pytest.mark.parametrize("by_record", [False, True], ids=["alone", "with the record that names it"])
+async def test_any_snapshot_that_comes_back_after_retention_has_let_go_of_what_it_needs_is_no_problem(
+    by_record: bool,
+) -> None:
     store = await kept_for_long()
     gone = [key for key in store.given if "/snapshot/" in key and key not in store.objects]
     assert len(gone) > 5
     for key in gone:
         store.objects[key] = store.given[key]  # its put was sent twice, and the second came late
+        if by_record:
+            record = KEYS.record(int(key[-12:]) + 1)
+            store.objects[record] = store.given[record]
         found = await looked(store)
         assert found.problems == ()
         assert found.restored is not None
