@@ -31,8 +31,9 @@ test: .venv peers fresh-cluster ## Run all tests: unit, against a real API serve
 test-unit: .venv ## Run the tests that need nothing but Python
 	$(RUN) pytest tests/unit
 
-test-deep: .venv ## Play a hundred thousand calls of rival writers on one log; SEED=… repeats a run
-	DEEP=1 $(RUN) pytest tests/unit/log/test_log_machine.py -s
+test-deep: .venv ## Play a hundred thousand calls of rival writers on one log, and more on real servers; SEED=… repeats a run
+	DEEP=1 $(RUN) pytest -s tests/unit/log/test_log_machine.py tests/api/store/test_log_machine_on_servers.py \
+		tests/api/store/test_log_rivals.py
 
 test-api: .venv peers fresh-cluster ## Run the tests that need an API server or an S3 server
 	$(RUN) pytest tests/api

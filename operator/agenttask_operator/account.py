@@ -35,6 +35,9 @@ def close(*, status: Status, end: End, node: str | None, task: Task, policy: con
     if wait:
         wait *= 1 - 0.25 * _jitter(uid=task.metadata.uid, attempt=status.attempt)
     not_before = now + timedelta(seconds=math.ceil(wait)) if wait else None
+    entry = status.current
+    held = now - entry.claimed if entry is not None and entry.claimed is not None else timedelta()
+    status = replace(status, active_seconds=status.active_seconds + max(0, int(held.total_seconds())))
     entries = (
         _closed(one, end=end, node=node, now=now) if one.attempt == status.attempt else one for one in status.attempts
     )
@@ -42,7 +45,9 @@ def close(*, status: Status, end: End, node: str | None, task: Task, policy: con
     if end.outcome is not Outcome.PARKED or end.parked is None:
         return made
     wake = end.parked.wake
-    return replace(made, wake=Waking(park=end.parked.park, not_before=wake.not_before, budget_above=wake.budget_above))
+    waking = Waking(park=end.parked.park, not_before=wake.not_before, budget_above=wake.budget_above)
+    # It has held the log, whether or not it was heard of: no runner is waited for now.
+    return replace(made, wake=waking, starting_since=None)
 
 
 def fresh(*, status: Status, task: Task) -> Retry:

@@ -74,7 +74,7 @@ def decide(*, snapshot: Snapshot, now: datetime) -> Decision:
         stalled=verdict.stalled,
     )
     made = replace(made, conditions=status.conditions(status=made, facts=facts, now=view.second))
-    times = (verdict.until, view.deadline, limits.expires_at(spec=view.task.spec, status=made))
+    times = (verdict.until, view.deadline, limits.next_at(spec=view.task.spec, status=made, now=now))
     until = min((time for time in times if time is not None), default=None)
     return Decision(
         rule=rule.__name__,

@@ -23,7 +23,7 @@ import msgspec
 from agenttask import contract
 from msgspec.structs import replace
 
-from agenttask_operator import account, exits, forks, pods, unreported
+from agenttask_operator import account, exits, forks, limits, pods, unreported
 from agenttask_operator.exits import End
 from agenttask_operator.forks import ForkRefusedError
 from agenttask_operator.observed import Attempt, Complaint, Counts, Outcome, Phase, Pod, Status, Task
@@ -36,7 +36,8 @@ NODE_LOST: Final = timedelta(seconds=30)
 OVERDUE: Final = timedelta(seconds=10)
 SLOW: Final = timedelta(seconds=5)
 """After which a pod that its node is still setting up is asked about."""
-ASKED_AGAIN: Final = timedelta(seconds=15)
+ASKED_AGAIN: Final = (timedelta(seconds=15), timedelta(minutes=5))
+"""The least and the most until it is asked about again: the server goes through all Events of the namespace for it."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +90,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """The pod was made from another spec than the present one."""
     refusal: Refusal | None
     complaint: Complaint | None
+    used_up: bool
+    """Runners have worked for all of `spec.activeDeadlineSeconds`."""
     deadline: datetime | None
     """When time alone may change the facts."""
 
@@ -133,15 +136,16 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
     wanted = pods.digest(task=task, plan=plan, settings=snapshot.settings) if plan is not None else None
     status = _with_entry(task, now=now)
     pod = _pod_of(status=status, found=snapshot.pods) if _is_open(status) else None
-    status = _noticed(status=_gone_on(status, task=task), pod=pod, task=task)
+    second = now.replace(microsecond=0)
+    status = _noticed(status=_gone_on(status, task=task), pod=pod, task=task, now=second)
+    asked = _asked(task, status=status, now=now)
     policy = _policy(task.spec)
     refusal = _standing(snapshot.refusal, status=status, task=task)
     end, lost = None, False
     if _is_open(status):
-        end = _end(snapshot=snapshot, status=status, pod=pod, wanted=wanted, refusal=refusal, now=now)
+        end = _end(snapshot=snapshot, status=status, pod=pod, wanted=wanted, refusal=refusal, asked=asked, now=now)
     if end is not None:
-        second = now.replace(microsecond=0)
-        end = _asked_for(end=end, task=task)
+        end = _asked_for(end=end, asked=asked)
         node = pod.spec.node_name if pod is not None else None
         status = account.close(status=status, end=end, node=node, task=task, policy=policy, now=second)
         lost = _is_lost(snapshot=snapshot, status=status, pod=pod, refusal=refusal)
@@ -162,6 +166,7 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
         changed=pod is not None and wanted is not None and made_from != wanted,
         refusal=refusal,
         complaint=snapshot.complaint if pod is not None and slow(pod, now=now) else None,
+        used_up=limits.used_up(spec=task.spec, status=status, now=now),
         deadline=_deadline(pod, now=now),
     )
 
@@ -231,8 +236,8 @@ def _gone_on(status: Status, *, task: Task) -> Status:
     return replace(status, wake=None) if past else status
 
 
-def _noticed(*, status: Status, pod: Pod | None, task: Task) -> Status:
-    """Record the pod, its node and what its runner went on from."""
+def _noticed(*, status: Status, pod: Pod | None, task: Task, now: datetime) -> Status:
+    """Record the pod, its node, that its runner holds the log and what it went on from."""
     entry = status.current
     if entry is None or entry.end is not None:
         return status
@@ -243,6 +248,8 @@ def _noticed(*, status: Status, pod: Pod | None, task: Task) -> Status:
         if pod is not None:
             # Known since scheduling, and recorded only now: an undisturbed start costs no write for it.
             entry = replace(entry, node=pod.spec.node_name or entry.node)
+        entry = replace(entry, claimed=entry.claimed or now)
+        status = replace(status, starting_since=None)
         if point.damage is not None and entry.damage is None:
             entry = replace(entry, damage=point.damage.message)
             counts = status.counts or Counts()
@@ -278,11 +285,18 @@ def _standing(refusal: Refusal | None, *, status: Status, task: Task) -> Refusal
 
 
 def _end(
-    *, snapshot: Snapshot, status: Status, pod: Pod | None, wanted: str | None, refusal: Refusal | None, now: datetime
+    *,
+    snapshot: Snapshot,
+    status: Status,
+    pod: Pod | None,
+    wanted: str | None,
+    refusal: Refusal | None,
+    asked: Reason | None,
+    now: datetime,
 ) -> End | None:
     """How the open attempt has ended, or None while it has not."""
     if pod is None:
-        return _end_without_pod(snapshot=snapshot, status=status, wanted=wanted, refusal=refusal)
+        return _end_without_pod(snapshot=snapshot, status=status, wanted=wanted, refusal=refusal, asked=asked)
     if pod.ended:
         return exits.how(pod, attempt=status.attempt)
     lost = _node_lost_at(pod)
@@ -299,14 +313,15 @@ def _end(
     return None
 
 
-def _end_without_pod(*, snapshot: Snapshot, status: Status, wanted: str | None, refusal: Refusal | None) -> End | None:
+def _end_without_pod(
+    *, snapshot: Snapshot, status: Status, wanted: str | None, refusal: Refusal | None, asked: Reason | None
+) -> End | None:
     if status.pod_uid is not None:
         return _vanished(status=status, departed=snapshot.departed)
     name = contract.pod_name(task=snapshot.task.metadata.name, attempt=status.attempt)
     if refusal is not None and refusal.name_taken:
         message = f"Another pod is named {name}; the next number is used."
         return End(outcome=Outcome.REPLACED, reason=Reason.NAME_TAKEN, message=message)
-    asked = _asked(snapshot.task)
     if asked is not None:
         return End(outcome=Outcome.STOPPED, reason=asked, message=f"Pod {name} was not created.")
     if wanted is None:
@@ -326,20 +341,27 @@ def _vanished(*, status: Status, departed: Pod | None) -> End:
     return end
 
 
-def _asked(task: Task) -> Reason | None:
+_ASKED: Final = {
+    Reason.CANCELLED: "spec.cancel is set",
+    Reason.SUSPENDED: "spec.suspend is set",
+    Reason.DEADLINE_EXCEEDED: "spec.activeDeadlineSeconds is over",
+}
+
+
+def _asked(task: Task, *, status: Status, now: datetime) -> Reason | None:
     """Whether the user wants no runner."""
     if task.spec.get("cancel") is True:
         return Reason.CANCELLED
+    if limits.used_up(spec=task.spec, status=status, now=now):
+        return Reason.DEADLINE_EXCEEDED
     return Reason.SUSPENDED if task.spec.get("suspend") is True else None
 
 
-def _asked_for(*, end: End, task: Task) -> End:
+def _asked_for(*, end: End, asked: Reason | None) -> End:
     """A pod this operator deleted because the user asked was not disrupted."""
-    asked = _asked(task)
     if asked is None or end.outcome is not Outcome.DISRUPTED:
         return end
-    field = "spec.cancel" if asked is Reason.CANCELLED else "spec.suspend"
-    return End(outcome=Outcome.STOPPED, reason=asked, message=f"Stopped because {field} is set.")
+    return End(outcome=Outcome.STOPPED, reason=asked, message=f"Stopped because {_ASKED[asked]}.")
 
 
 def _node_lost_at(pod: Pod) -> datetime | None:
@@ -369,4 +391,7 @@ def _asked_at(pod: Pod, *, now: datetime) -> datetime | None:
     """When to ask about a pod that its node is setting up, and ask again: no event of the pod tells."""
     if pod.held_up_since is None:
         return None
-    return now + ASKED_AGAIN if slow(pod, now=now) else pod.held_up_since + SLOW
+    if not slow(pod, now=now):
+        return pod.held_up_since + SLOW
+    least, most = ASKED_AGAIN
+    return now + min(max(now - pod.held_up_since, least), most)

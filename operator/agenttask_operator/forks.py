@@ -7,6 +7,7 @@ same namespace, since credentials may reach further than a namespace should.
 
 from __future__ import annotations
 
+import msgspec
 from agenttask import contract
 
 from agenttask_operator.observed import Task
@@ -22,12 +23,17 @@ class ForkRefusedError(Exception):
 
 
 def source_of(task: Task) -> str | None:
-    """The task to look at before this one can be started, if there is one."""
-    resume = task.spec.get("resumeFrom")
-    if task.status.forked_from is not None or not isinstance(resume, dict):
+    """Name of the task that this one is to go on from, as long as that is not recorded; it may be gone."""
+    if task.status.forked_from is not None:
         return None
-    name = resume.get("task")
-    return name if isinstance(name, str) else None
+    try:
+        resume = msgspec.convert(task.spec.get("resumeFrom"), contract.ResumeFrom | None)
+    except msgspec.ValidationError:
+        return None
+    if resume is None or resume.location is None or resume.key is None:
+        return resume.task if resume is not None else None
+    found = contract.origin(resume.key, prefix=resume.location.prefix, namespace=task.metadata.namespace)
+    return found.task if found is not None else None
 
 
 def resolve(
@@ -39,7 +45,7 @@ def resolve(
         resume: `spec.resumeFrom`.
         location: the fork's own.
         namespace: the fork's own.
-        source: the task it names, None if there is none.
+        source: the task it names, None if there is none; not needed where a location is named.
 
     Raises:
         ForkRefusedError: `SourceNotFound` and `NoCheckpoint` may pass by themselves; `OtherStore` and `SpecInvalid`

@@ -234,6 +234,8 @@ class Attempt(_Read, frozen=True, kw_only=True):
     pod: str
     start: datetime
     node: str | None = None
+    claimed: datetime | None = None
+    """When its runner was seen to hold the log."""
     end: datetime | None = None
     outcome: str | None = None
     reason: str | None = None
@@ -299,6 +301,10 @@ class Status(_Read, frozen=True, kw_only=True):
     message: str = ""
     attempt: int = 0
     pod_uid: str | None = msgspec.field(name="podUID", default=None)
+    active_seconds: int = 0
+    """For how long runners have held the log, of the attempts that have ended."""
+    starting_since: datetime | None = None
+    """Since when a runner that works is waited for."""
     location: contract.Location | None = None
     forked_from: contract.ForkedFrom | None = None
     wake: Waking | None = None

@@ -61,6 +61,8 @@ class Reason(StrEnum):
     OOM_KILLED = "OOMKilled"
     CRASHED = "Crashed"
     NO_MESSAGE = "NoMessage"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    START_TIMED_OUT = "StartTimedOut"
     RETRIES_EXHAUSTED = "RetriesExhausted"
     POISON_CHECKPOINT = "PoisonCheckpoint"
     SPEC_INVALID = "SpecInvalid"
@@ -129,6 +131,8 @@ REASONS: Final[dict[str, str]] = {
     Reason.OOM_KILLED: "The container went over its memory limit. Raise `spec.pod.resources.limits.memory`.",
     Reason.CRASHED: "The container ended by itself; the message has its exit code and last log lines.",
     Reason.NO_MESSAGE: "The container ended with code 0 but without a runner's message. Is the image a runner image?",
+    Reason.DEADLINE_EXCEEDED: "Runners have worked for all of `spec.activeDeadlineSeconds`. Final.",
+    Reason.START_TIMED_OUT: "No runner worked within `spec.retry.startDeadlineSeconds`; the message says why. Final.",
     Reason.RETRIES_EXHAUSTED: "More failures than `spec.retry.maxFailures`, and no step was ever recorded. Final.",
     Reason.POISON_CHECKPOINT: "More failures than `spec.retry.maxFailures` since the last step. Edit the spec.",
     Reason.SPEC_INVALID: "The spec asks for something that cannot be done; the message says what.",
@@ -155,7 +159,7 @@ REASONS: Final[dict[str, str]] = {
     RunnerReason.CONTEXT_TOO_LONG: "The conversation no longer fits into the model. Final.",
     RunnerReason.STORE_UNAVAILABLE: "The checkpoint store did not answer. The task goes on when it does.",
     RunnerReason.STORE_FULL: "The checkpoint store has no space left. The task goes on when it has.",
-    RunnerReason.STORE_NOT_FOUND: "The bucket does not exist.",
+    RunnerReason.STORE_NOT_FOUND: "The bucket does not exist, or the log that was in the store is gone.",
     RunnerReason.STORE_DENIED: "The store refused the credentials.",
     RunnerReason.STORE_MISCONFIGURED: "The store cannot hold a checkpoint log: it ignores conditional writes, for one.",
     RunnerReason.CHECKPOINT_LOST: "The recorded checkpoint is above every record in the store, or the log is empty.",

@@ -172,9 +172,9 @@ class Reconciler:
         if decision.status is not None:
             await self._announce(task=task, told=status.events(before=before.status, after=decision.status))
             origin = decision.status.forked_from
-            if snapshot.source is not None and origin is not None:
-                told = status.forked(name=task.metadata.name, origin=origin)
-                await self._announce(task=snapshot.source, told=(told,))
+            source = snapshot.source
+            if source is not None and origin is not None and source.metadata.uid == origin.uid:
+                await self._announce(task=source, told=(status.forked(name=task.metadata.name, origin=origin),))
 
     async def _create(self, *, key: Key, task: Task) -> None:
         """Create the open attempt's pod, or find it made, refused, or its name taken."""

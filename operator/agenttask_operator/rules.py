@@ -3,7 +3,8 @@
 Pure. Each looks at a `View`, in which the facts are folded already, and returns a `Verdict` or None.
 
     settled                           the final record decides: Completed or Failed
-    cancelled, suspended              the user wants no runner
+    cancelled, timed_out, suspended,
+    never_started                     the user wants no runner, or none any more
     refused, creating                 an attempt is open and has no pod
     terminating, waiting_container,
     held_up, unscheduled, starting,
@@ -23,7 +24,8 @@ import msgspec
 from agenttask import contract
 from msgspec.structs import replace
 
-from agenttask_operator import account
+from agenttask_operator import account, limits
+from agenttask_operator.exits import End
 from agenttask_operator.fold import View
 from agenttask_operator.observed import Attempt, Outcome, Phase, Status
 from agenttask_operator.reasons import Reason
@@ -50,11 +52,7 @@ def settled(view: View) -> Verdict | None:
         return None
     if entry.outcome == Outcome.COMPLETED:
         return Verdict(phase=Phase.COMPLETED, saying=_said(entry), status=view.status)
-    saying, point = _said(entry), view.task.checkpoint
-    if point is not None:
-        stanza = f"resumeFrom: {{task: {view.task.metadata.name}, key: {point.key}}}"
-        saying = Saying(saying.reason, f"{saying.message}; a new task goes on from here with {stanza}")
-    return Verdict(phase=Phase.FAILED, saying=saying, status=view.status)
+    return _failed(view, saying=_said(entry), status=view.status)
 
 
 def cancelled(view: View) -> Verdict | None:
@@ -62,9 +60,20 @@ def cancelled(view: View) -> Verdict | None:
     if not view.cancel:
         return None
     if view.open:
-        return _stopping(view, why="spec.cancel")
+        return _stopping(view, why="spec.cancel is set")
     saying = Saying(Reason.CANCELLED, "spec.cancel was set.")
     return Verdict(phase=Phase.CANCELLED, saying=saying, status=view.status)
+
+
+def timed_out(view: View) -> Verdict | None:
+    """`spec.activeDeadlineSeconds` is over: stop the runner, then fail."""
+    if not view.used_up:
+        return None
+    if view.open:
+        return _stopping(view, why="spec.activeDeadlineSeconds is over")
+    said = f"Runners have worked for {view.status.active_seconds} s, and spec.activeDeadlineSeconds is over"
+    saying = Saying(Reason.DEADLINE_EXCEEDED, said)
+    return _failed(view, saying=saying, status=view.status)
 
 
 def suspended(view: View) -> Verdict | None:
@@ -72,9 +81,24 @@ def suspended(view: View) -> Verdict | None:
     if not view.suspend:
         return None
     if view.open:
-        return _stopping(view, why="spec.suspend")
+        return _stopping(view, why="spec.suspend is set")
     saying = Saying(Reason.SUSPENDED, "spec.suspend is set; unset it to go on.")
-    return Verdict(phase=view.idle_phase, saying=saying, status=view.status)
+    return Verdict(phase=view.idle_phase, saying=saying, status=replace(view.status, starting_since=None))
+
+
+def never_started(view: View) -> Verdict | None:
+    """`spec.retry.startDeadlineSeconds` is over and no runner works: fail, and say what stood in its way."""
+    if not limits.never_started(spec=view.task.spec, status=view.status, now=view.now):
+        return None
+    last, limit = view.task.status, view.policy.start_deadline_seconds
+    saying = Saying(Reason.START_TIMED_OUT, f"No runner worked within {limit} s. {last.reason}: {last.message}")
+    closed = view.status
+    if view.open:
+        # Nothing is recorded that could be lost: a runner that claims while its pod goes is too late.
+        end = End(outcome=Outcome.STOPPED, reason=saying.reason, message=saying.message)
+        node = view.pod.spec.node_name if view.pod is not None else None
+        closed = account.close(status=closed, end=end, node=node, task=view.task, policy=view.policy, now=view.second)
+    return _failed(view, saying=saying, status=closed)
 
 
 def refused(view: View) -> Verdict | None:
@@ -181,7 +205,7 @@ def invalid(view: View) -> Verdict | None:
     if view.problem is None:
         return None
     until = view.second + SOURCE_AGAIN if view.problem.reason in _PASSING else None
-    return Verdict(phase=view.idle_phase, saying=view.problem, status=view.status, stalled=view.problem, until=until)
+    return Verdict(phase=view.idle_phase, saying=view.problem, status=_wanting(view), stalled=view.problem, until=until)
 
 
 def parked(view: View) -> Verdict | None:
@@ -219,7 +243,7 @@ def start(view: View) -> Verdict | None:
     raised = account.opened(status=view.status, attempt=number, pod=pod, now=view.second)
     if raised.location is None:
         raised = replace(raised, location=view.plan.location)
-    raised = replace(raised, forked_from=view.origin)
+    raised = replace(raised, forked_from=view.origin, starting_since=_wanting(view).starting_since)
     return _starting(replace(view, status=raised), create=True)
 
 
@@ -228,7 +252,9 @@ Rule = Callable[[View], Verdict | None]
 RULES: Final[tuple[Rule, ...]] = (
     settled,
     cancelled,
+    timed_out,
     suspended,
+    never_started,
     refused,
     creating,
     terminating,
@@ -275,9 +301,23 @@ def _starting(
     )
 
 
+def _failed(view: View, *, saying: Saying, status: Status) -> Verdict:
+    """Failed, and how a new task goes on from what is recorded."""
+    point = view.task.checkpoint
+    if point is not None:
+        stanza = f"resumeFrom: {{task: {view.task.metadata.name}, key: {point.key}}}"
+        saying = Saying(saying.reason, f"{saying.message}; a new task goes on from here with {stanza}")
+    return Verdict(phase=Phase.FAILED, saying=saying, status=status)
+
+
 def _stopping(view: View, *, why: str) -> Verdict:
-    saying = Saying(Reason.STOPPING, f"{why} is set; attempt {view.status.attempt} records what it has and stops.")
+    saying = Saying(Reason.STOPPING, f"{why}; attempt {view.status.attempt} records what it has and stops.")
     return Verdict(phase=view.status.phase or view.starting_phase, saying=saying, status=view.status)
+
+
+def _wanting(view: View) -> Status:
+    """The status with the time since which a runner is waited for."""
+    return replace(view.status, starting_since=view.status.starting_since or view.second)
 
 
 def _blamed(entry: Attempt) -> Saying | None:

@@ -39,7 +39,7 @@ def under_way(start: Start, environment: Environment, s3: Forwarder, witness: Wi
         "credentialsSecretRef": {"name": STORE_SECRET},
     }
     task = start("holder", twelve_replies(), delay_seconds=THINKING_SECONDS, spec={"checkpoint": {"s3": place}})
-    point = chance.randrange(2, TWELVE_STEPS)
+    point = chance.randrange(2, TWELVE_STEPS - 3)
     until(
         lambda: witness.model.begun(task.model) >= point,
         what=f"model call {point}",

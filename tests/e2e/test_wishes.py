@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness.kube import Object
-from tests.e2e.harness.model import ScriptedModel
+from tests.e2e.harness.kube import Api, Kind, Object
+from tests.e2e.harness.model import ScriptedModel, says
 from tests.e2e.harness.tasks import Task, is_true, twelve_answer, twelve_replies
 from tests.e2e.harness.wait import throughout, until
 from tests.e2e.harness.witness import Bucket
@@ -42,6 +42,33 @@ def test_a_cancelled_task_ends_as_cancelled_and_leaves_no_running_pod(start: Sta
 
     assert status["phase"] == "Cancelled"
     until(lambda: not alive(task), what="no pod runs", within_seconds=60, seen=task.describe)
+
+
+def test_a_finished_task_goes_with_its_pods_when_its_time_is_over(start: Start, api: Api) -> None:
+    task = start("short-lived", [says("Done.")], spec={"ttlSecondsAfterFinished": 3})
+    status = task.wait_finished(within_seconds=60)
+    assert (status["phase"], status["result"]["answer"]) == ("Completed", "Done.")
+    assert task.pods(), "for their logs"
+
+    until(
+        lambda: api.get(Kind.TASK, task.name, namespace=task.namespace) is None, what="the task goes", within_seconds=15
+    )
+    until(lambda: not task.pods(), what="its pods go", within_seconds=30)
+
+
+def test_a_task_that_works_for_longer_than_allowed_is_stopped_and_fails_and_nothing_it_did_is_lost(
+    start: Start, model: ScriptedModel, bucket: Bucket
+) -> None:
+    task = start("overtime", twelve_replies(), delay_seconds=1, spec={"activeDeadlineSeconds": 3})
+
+    status = task.wait_finished(within_seconds=60)
+
+    assert (status["phase"], status["reason"]) == ("Failed", "DeadlineExceeded")
+    assert status["attempts"][-1]["outcome"] == "Stopped"
+    log = bucket.log(task)
+    assert status["checkpoint"]["key"] == log.records[-1].key
+    assert log.replies() == len(model.journal(task.model)), "every reply that was paid for is in the log"
+    until(lambda: not alive(task), what="no pod runs", within_seconds=30, seen=task.describe)
 
 
 def alive(task: Task) -> list[Object]:

@@ -279,6 +279,8 @@ class Retry(Wire, frozen=True):
 
     max_failures: int = 3
     max_backoff_seconds: int = 300
+    start_deadline_seconds: int | None = None
+    """How long a runner that works is waited for; unset: trouble before it does never ends a task."""
 
 
 class PromptKeyRef(Wire, frozen=True):
@@ -309,6 +311,8 @@ class TaskSpec(Wire, frozen=True):
     retry: Retry = Retry()
     suspend: bool = False
     cancel: bool = False
+    active_deadline_seconds: int | None = None
+    """For how long runners may work, all attempts together."""
     ttl_seconds_after_finished: int | None = None
     """How long a finished task is kept; unset: until somebody deletes it."""
     pod: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it

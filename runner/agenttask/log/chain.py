@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from agenttask.errors import Fenced
-from agenttask.log.record import Holder, Kind, Record
+from agenttask.log.record import Holder, Kind, Record, SnapshotRef
 
 
 class Bad(NamedTuple):
@@ -53,9 +53,9 @@ class Chain:
         """Number of the newest record on the chain."""
         return self.records[-1].seq if self.records else self.base.seq
 
-    def names(self, *, snapshot: int) -> bool:
+    def names(self, snapshot: SnapshotRef) -> bool:
         """Whether a record on the chain makes this snapshot count."""
-        return any(record.snapshot is not None and record.snapshot.seq == snapshot for record in self.records)
+        return any(record.snapshot == snapshot for record in self.records)
 
 
 def assemble(*, base: Base, head: int, found: Mapping[int, Found], task: str | None) -> Chain:

@@ -16,6 +16,7 @@ from agenttask.errors import (
     CheckpointCorrupt,
     Exists,
     Fenced,
+    FormatTooNew,
     Misconfigured,
     StoreError,
     TooLarge,
@@ -248,7 +249,7 @@ class Log:
                     time=timestamp(self._clock.now()),
                     step=head.step,
                     max_steps=head.max_steps,
-                    snapshots=self._retention.kept(self._counted),
+                    snapshots=self._retention.beside(self._counted),
                 ),
             )
             self._table.retire(live=manifest.live, at=head.seq)
@@ -340,7 +341,7 @@ class Log:
             if await self._store.list(self._keys.records, after=key):
                 words = f"someone else holds the log: {key} has come and gone, and there are records behind it"
                 return Fenced(words, newest_attempt=self._claim.attempt)
-        except (CheckpointCorrupt, StoreError) as error:
+        except (CheckpointCorrupt, FormatTooNew, StoreError) as error:
             return error
         return Misconfigured(f"the store refused {key} as existing, then had nothing there")
 
@@ -351,8 +352,8 @@ class Log:
         self._counted, self._pending = (*self._counted, self._pending), None
         try:
             await self._retention.run(counted=self._counted, head=self._head.seq)
-        except StoreError as error:
-            # What stays behind costs room and nothing else, and the next retention finds it.
+        except AgentTaskError as error:
+            # The record is durable, whatever happens here. What stays behind costs room; the next retention finds it.
             self._warn(f"old records and snapshots could not be deleted: {error}")
 
     async def _put_snapshot(self, key: str, body: bytes) -> bool:

@@ -22,7 +22,8 @@ def prunable(found: Survey, *, keep_last: int) -> tuple[str, ...]:
     final = restored.final is not None
     limit = restored.head if final else oldest - 1
     seqs = {shot.seq for shot in kept}
-    shots = [shot.key for shot in found.snapshots if shot.seq <= limit and shot.seq not in seqs]
+    # What a fork began with lies among the blobs, and goes with them.
+    shots = [shot.key for shot in found.snapshots if 0 < shot.seq <= limit and shot.seq not in seqs]
     records = [each.key for each in found.records if _may_go(each, oldest=oldest)]
     if not final:
         return (*records, *shots)

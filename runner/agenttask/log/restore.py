@@ -200,7 +200,7 @@ class Reader:
             return _Candidate(None, None, self._chain(GENESIS, head=head))
         manifest = await snapshots.load(ref, store=self.store, keys=self.keys)
         chain = self._chain(snapshots.start(manifest), head=head)
-        return _Candidate(ref, manifest, chain) if chain.names(snapshot=seq) else None
+        return _Candidate(ref, manifest, chain) if chain.names(ref) else None
 
     def _chain(self, base: Base, *, head: int) -> Chain:
         return assemble(base=base, head=head, found=self.found, task=self.task)

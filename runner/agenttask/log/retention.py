@@ -43,6 +43,10 @@ class Retention:
         """The newest of the snapshots that count."""
         return tuple(counted[-self._keep_last :])
 
+    def beside(self, counted: Sequence[SnapshotRef]) -> tuple[SnapshotRef, ...]:
+        """Those that are still kept once one more counts."""
+        return tuple(counted[max(0, len(counted) + 1 - self._keep_last) :])
+
     async def run(self, *, counted: Sequence[SnapshotRef], head: int) -> None:
         """Delete what nobody needs who restores from one of the snapshots kept. `head` is the newest record."""
         kept = self.kept(counted)

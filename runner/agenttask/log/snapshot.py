@@ -87,7 +87,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     blobs: tuple[Kept, ...] = ()
     """All blobs of the log that are not deleted yet."""
     snapshots: tuple[SnapshotRef, ...] = ()
-    """Those before this one that are kept, oldest first."""
+    """Those before this one that are kept beside it, oldest first."""
 
     @property
     def live(self) -> frozenset[str]:

@@ -86,12 +86,13 @@ class _Surveyor:
         self._all = len(listing.records) + len(listing.snapshots) + len(blobs)
         found = await self._records(listing)
         restored = await self._restore(reader, found)
-        shots = await self._shots(listing, found)
+        there = {self._keys.name(entry.key) for entry in blobs}
+        shots = await self._shots(listing, found, there=there)
         refs = {ref.name: ref for ref in _named(found.values(), shots)}
         oldest = _oldest_kept(restored, listing)
-        needed = {ref.name for ref in _named((each for each in found.values() if each.seq > oldest), shots)}
-        there = {self._keys.name(entry.key) for entry in blobs}
-        # A record that no restore reads any more may outlive its blobs: retention was cut short, or a late put came.
+        behind = [each for each in found.values() if each.seq > oldest]
+        needed = {ref.name for ref in _named(behind, [shot for shot in shots if shot.seq >= oldest])}
+        # What no restore reads any more may outlive its blobs: retention was cut short, or a late put came.
         await self._verify([ref for name, ref in refs.items() if name in needed or name in there])
         found |= self._missing(found, restored, listing)
         self._judge(found, oldest=oldest)
@@ -129,14 +130,15 @@ class _Surveyor:
             self._problems[restored.lost.why] = None
         return restored
 
-    async def _shots(self, listing: Listing, found: dict[int, Found]) -> tuple[Shot, ...]:
+    async def _shots(self, listing: Listing, found: dict[int, Found], *, there: Collection[str]) -> tuple[Shot, ...]:
         refs: dict[int, tuple[int, SnapshotRef]] = {}
         for each in found.values():
             if isinstance(each, Record) and each.snapshot is not None:
                 refs.setdefault(each.snapshot.seq, (each.seq, each.snapshot))
         shots = []
         # One that a record names and that is not there is retention's work, unless a restore has missed it.
-        for seq in sorted({*listing.snapshots, *(seq for seq in refs if seq == 0)}):
+        seeds = {seq for seq, (_, ref) in refs.items() if seq == 0 and ref.name in there}
+        for seq in sorted({*listing.snapshots, *seeds}):
             named_by, ref = refs.get(seq, (None, None))
             shots.append(await self._shot(seq, named_by=named_by, ref=ref))
             self._advance()

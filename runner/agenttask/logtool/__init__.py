@@ -4,5 +4,5 @@ Stands above the log, which knows no agents, and the agent's reducer, which know
 imports it.
 
     options ──▶ main ──▶ place, cluster   which store, where in it, with which keys
-                  └────▶ commands ──▶ runs, story, view (pure), screen
+                  └────▶ commands ──▶ desk, runs, screen, story and view (pure)
 """

@@ -2,100 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from agenttask.agent.state import State
-from agenttask.clock import Clock
 from agenttask.errors import CheckpointCorrupt, FormatTooNew, NotFound
 from agenttask.journal import restore as state_of
 from agenttask.log import (
     Bad,
     Keys,
     Kind,
-    Patience,
     Record,
-    Restored,
     Survey,
     each_record,
     prunable,
-    read,
-    survey,
 )
 from agenttask.log.fetch import in_order
 from agenttask.logtool import view
+from agenttask.logtool.desk import Desk
 from agenttask.logtool.place import Place
-from agenttask.logtool.runs import glance, logs_below
-from agenttask.logtool.screen import Screen, age, size, story, table
+from agenttask.logtool.runs import Run, glance
+from agenttask.logtool.screen import age, size, story, table
 from agenttask.logtool.story import tell
-from agenttask.store import Store
 
 KEEP_LAST: Final = 3
 """Snapshots that `prune` keeps if neither the task nor the person says how many."""
-NAMED: Final = 10
-"""Runs that an error names."""
-
-
-class UsageError(Exception):
-    """The command line does not say what is to be done."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Desk:
-    """What a command works with."""
-
-    place: Place
-    store: Store
-    """The place's."""
-    patient: Store
-    """The same, for calls of one's own: the log has patience itself."""
-    screen: Screen
-    clock: Clock
-    patience: Patience
-    output: str
-    at: int | None = None
-    full: bool = False
-    keep_last: int | None = None
-    yes: bool = False
-
-    async def log(self) -> str:
-        """The prefix of the one log that is meant. `NotFound`, or `UsageError` if there are several."""
-        logs = await self.logs()
-        if len(logs) == 1 or self.place.path in logs:
-            return self.place.path if self.place.path in logs else logs[0]
-        if not logs:
-            raise NotFound(f"there is no log at or below {self.place.address(self.place.path)}")
-        named = "".join(f"\n  {self.place.address(each)}" for each in logs[:NAMED])
-        more = f"\n  and {len(logs) - NAMED} more: agenttask log ls" if len(logs) > NAMED else ""
-        raise UsageError(f"there are {len(logs)} logs; name one:{named}{more}")
-
-    async def logs(self) -> list[str]:
-        """All logs of the place."""
-        return await logs_below(self.place.path, store=self.patient)
-
-    async def read(self, log: str) -> tuple[Restored, State]:
-        """The state that is asked for. Raises what reading a log raises."""
-        found = await read(store=self.store, prefix=log, clock=self.clock, patience=self.patience, at=self.at)
-        state = state_of(base=found.base, records=found.records)
-        return found, state
-
-    async def survey(self, log: str) -> Survey:
-        """Everything there is."""
-        return await survey(
-            store=self.store, prefix=log, clock=self.clock, patience=self.patience, progress=self.screen.count
-        )
-
-    def lost(self, found: Restored) -> int:
-        """Say what a state is without; the exit code."""
-        for sentence in found.damage:
-            self.screen.warn(f"damaged, with nothing lost: {sentence}")
-        if found.lost is None:
-            return 0
-        self.screen.warn(f"records {found.lost.first} to {found.lost.last} are not in it: {found.lost.why}")
-        return 1
 
 
 async def ls(desk: Desk) -> int:
@@ -103,6 +35,8 @@ async def ls(desk: Desk) -> int:
     logs = await desk.logs()
     if desk.place.path in logs:
         return await _ls_records(desk, desk.place.path)
+    if desk.place.task is not None:
+        raise NotFound(f"there is no log at {desk.place.address(desk.place.path)} yet")
     return await _ls_runs(desk, logs)
 
 
@@ -114,19 +48,7 @@ async def _ls_runs(desk: Desk, logs: Sequence[str]) -> int:
             desk.screen.count(len(runs), len(logs))
     desk.screen.clear()
     if desk.output == "json":
-        newest = [
-            view.bad(run.newest) if isinstance(run.newest, Bad) else view.checkpoint(run.newest, task=_task(run.path))
-            for run in runs
-        ]
-        desk.screen.json(
-            {
-                "runs": [
-                    {"log": run.path, "address": desk.place.address(run.path), "records": run.records}
-                    | {"sizeBytes": run.size, "newest": last}
-                    for run, last in zip(runs, newest, strict=True)
-                ]
-            }
-        )
+        desk.screen.json({"runs": [_run(run, address=desk.place.address(run.path)) for run in runs]})
         return 0
     titles = ["RUN", "RECORDS", "ATTEMPT", "STEP", "STATE", "SIZE", "AGE", "ADDRESS"]
     rows = []
@@ -140,6 +62,12 @@ async def _ls_runs(desk: Desk, logs: Sequence[str]) -> int:
         rows.append([name, run.records, *facts, desk.place.address(run.path)])
     desk.screen.say(_columns(titles, rows, wide=desk.output == "wide", narrow=7))
     return 0
+
+
+def _run(run: Run, *, address: str) -> dict[str, Any]:
+    last = run.newest
+    newest = view.bad(last) if isinstance(last, Bad) else view.checkpoint(last, task=_task(run.path))
+    return {"log": run.path, "address": address, "records": run.records, "sizeBytes": run.size, "newest": newest}
 
 
 async def _ls_records(desk: Desk, log: str) -> int:
@@ -219,10 +147,8 @@ async def verify(desk: Desk) -> int:
             desk.screen.say(problem)
         newest = f"the newest state is that after record {tip.seq}, step {_step(tip)}" if tip else "no state is left"
         unnamed = f" ({len(found.unnamed)} of no use)" if found.unnamed else ""
-        desk.screen.say(
-            f"{len(found.records)} records, {len(found.snapshots)} snapshots, {len(found.blobs)} blobs{unnamed}, "
-            f"{size(stored)}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}; {newest}"
-        )
+        counts = [_count(found.records, "record"), _count(found.snapshots, "snapshot"), _count(found.blobs, "blob")]
+        desk.screen.say(f"{', '.join(counts)}{unnamed}, {size(stored)}: {_count(problems, 'problem')}; {newest}")
     return 1 if problems else 0
 
 
@@ -287,11 +213,11 @@ async def prune(desk: Desk) -> int:
             desk.screen.say(f"{key}   {size(sizes.get(key, 0))}")
     what = "deleted" if desk.yes else "to delete, with --yes"
     kept = "" if over else "; blobs and what is newest stay, since the run is not over"
-    desk.screen.say(f"{len(keys)} objects, {size(total)}, {what}{kept}")
+    desk.screen.say(f"{_count(keys, 'object')}, {size(total)}, {what}{kept}")
     return 0
 
 
-COMMANDS: Final[dict[str, Callable[[Desk], Any]]] = {
+COMMANDS: Final[dict[str, Callable[[Desk], Awaitable[int]]]] = {
     "ls": ls,
     "show": show,
     "verify": verify,
@@ -301,7 +227,7 @@ COMMANDS: Final[dict[str, Callable[[Desk], Any]]] = {
 }
 
 
-def _each_record(desk: Desk, log: str) -> Any:
+def _each_record(desk: Desk, log: str) -> AsyncGenerator[Record | Bad, None]:
     return each_record(
         store=desk.store, prefix=log, clock=desk.clock, patience=desk.patience, progress=desk.screen.count
     )
@@ -337,6 +263,10 @@ def _columns(titles: list[str], rows: list[list[object]], *, wide: bool, narrow:
 def _task(log: str) -> str:
     """Whose log it is, by where it lies: …/<namespace>/<task>/<uid>."""
     return "/".join(log.split("/")[-3:-1])
+
+
+def _count(things: Sequence[object], what: str) -> str:
+    return f"{len(things) or 'no'} {what}{'' if len(things) == 1 else 's'}"
 
 
 def _step(record: Record) -> str:

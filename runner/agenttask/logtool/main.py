@@ -25,7 +25,8 @@ from agenttask.errors import (
 from agenttask.log import Patience
 from agenttask.log.patience import PatientStore
 from agenttask.logtool import cluster
-from agenttask.logtool.commands import COMMANDS, Desk, UsageError
+from agenttask.logtool.commands import COMMANDS
+from agenttask.logtool.desk import Desk, UsageError
 from agenttask.logtool.place import Place, of_address
 from agenttask.logtool.screen import Screen
 
@@ -36,6 +37,8 @@ EXIT_INTERNAL: Final = 70
 EXIT_CONFIG: Final = 78
 EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
+
+_FORWARD: Final = "\n(a store that only the cluster reaches: kubectl port-forward, then --endpoint with that address)"
 
 _EXITS: Final[tuple[tuple[type[Exception], int], ...]] = (
     (UsageError, EXIT_USAGE),
@@ -67,7 +70,8 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except (AgentTaskError, UsageError) as error:
-        screen.warn(str(error))
+        inside = isinstance(error, Unavailable) and arguments.namespace is not None and arguments.endpoint is None
+        screen.warn(f"{error}{_FORWARD if inside else ''}")
         return next((code for kind, code in _EXITS if isinstance(error, kind)), EXIT_INTERNAL)
     except Exception:
         screen.warn(traceback.format_exc())
@@ -105,6 +109,6 @@ async def _command(arguments: argparse.Namespace, *, place: Place, screen: Scree
         yes=getattr(arguments, "yes", False),
     )
     try:
-        return int(await COMMANDS[arguments.verb](desk))
+        return await COMMANDS[arguments.verb](desk)
     finally:
         await store.close()

@@ -118,6 +118,7 @@ class Reply(_Entry, frozen=True, tag="reply"):
     """What the model said."""
 
     step: int
+    """0 and below: of the original of a fork."""
     text: str
     calls: tuple[Asked, ...] = ()
     model: str = ""
@@ -196,12 +197,12 @@ def _kept(claims: Iterable[Record]) -> list[Record]:
 def _before(state: State, claims: list[Record]) -> Iterator[Entry]:
     """What a snapshot tells: each attempt stands before the first step it has made."""
     waiting = list(claims)
-    if waiting:
+    # A fork's steps begin behind those it was given, and so does its first attempt.
+    step = state.step - state.summaries - sum(message["role"] == "assistant" for message in state.conversation)
+    if waiting and step == 0:
         yield _began(waiting.pop(0))
     if state.started:
         yield _configured(state)
-    # A fork's steps begin behind those it was given.
-    step = state.step - state.summaries - sum(message["role"] == "assistant" for message in state.conversation)
     names: dict[str, str] = {}
     for message in state.conversation:
         while waiting and (waiting[0].step <= step if message["role"] == "assistant" else waiting[0].step < step):

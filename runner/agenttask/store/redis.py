@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from agenttask.errors import Absent, Exists, Misconfigured, NotFound, StoreError, TooLarge, Unavailable
 from agenttask.store.base import Entry, Source
@@ -241,12 +241,19 @@ class RedisStore:
         async with self._looked:
             if self._facts is None:
                 facts = Facts.of(await self._client.info())
-                if self._server.aof and facts.aof and not facts.knows_waitaof:
-                    answer = await self._client.config_get("appendfsync")
-                    facts = facts.syncing(str(answer.get("appendfsync", "")))
+                if self._server.aof and facts.aof:
+                    facts = facts.syncing(await self._syncs())
                 refuse_unfit(facts, aof=self._server.aof)
                 self._facts = facts
             return self._facts
+
+    async def _syncs(self) -> str:
+        try:
+            return str((await self._client.config_get("appendfsync")).get("appendfsync", ""))
+        except ResponseError as error:
+            if "unknown command" in str(error):  # a server somebody else runs hides its configuration
+                return ""
+            raise
 
     async def _ask(self, call: Callable[[], Awaitable[T]]) -> T:
         try:

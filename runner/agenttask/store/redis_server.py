@@ -22,7 +22,7 @@ class Facts:
     aof: bool
     """Whether there is an append-only file."""
     syncs: str = ""
-    """When it is synced (`appendfsync`); looked up only where the server knows no WAITAOF."""
+    """When it is synced (`appendfsync`); looked up only where that matters."""
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Facts:
@@ -71,9 +71,9 @@ def refuse_unfit(facts: Facts, *, aof: bool) -> None:
             "the server keeps no append-only file, so a restart loses what it acknowledged; set appendonly to yes, "
             "or accept the loss with durability.aof: false"
         )
-    if not facts.knows_waitaof and facts.syncs != "always":
-        version = ".".join(map(str, facts.version))
+    # Whatever WAITAOF says then: Redis 7.4, and Valkey to this day, let it return before the sync.
+    if facts.syncs != "always":
         raise Misconfigured(
-            f"Redis {version} cannot say when a write is on its disk; use 7.2 or later, set appendfsync to always, or "
-            "accept the loss of a second's writes with durability.aof: false"
+            f"the server's appendfsync is {facts.syncs or 'not known'}, so a power cut may lose the last second of "
+            "what it acknowledged; set it to always, or accept the loss with durability.aof: false"
         )

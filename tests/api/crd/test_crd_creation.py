@@ -558,6 +558,16 @@ BOUNDS = {
         refused=spec(retry={"maxBackoffSeconds": 0}),
         says="retry.maxBackoffSeconds",
     ),
+    "a runner may be waited for one second at least": Case(
+        accepted=spec(retry={"startDeadlineSeconds": 1}),
+        refused=spec(retry={"startDeadlineSeconds": 0}),
+        says="retry.startDeadlineSeconds",
+    ),
+    "runners may work for one second at least": Case(
+        accepted=spec(activeDeadlineSeconds=1),
+        refused=spec(activeDeadlineSeconds=0),
+        says="spec.activeDeadlineSeconds",
+    ),
     "a finished task may go at once, and not before": Case(
         accepted=spec(ttlSecondsAfterFinished=0),
         refused=spec(ttlSecondsAfterFinished=-1),
@@ -574,7 +584,7 @@ BOUNDS = {
         says="requests.cpu",
     ),
     "no field is taken that does not work yet": Case(
-        accepted=spec(), refused=spec(activeDeadlineSeconds=60), says='unknown field "spec.activeDeadlineSeconds"'
+        accepted=spec(), refused=spec(entrypoint="pkg.mod:main"), says='unknown field "spec.entrypoint"'
     ),
 }
 

@@ -59,12 +59,22 @@ async def test_a_fork_goes_on_when_its_original_is_gone(world: World) -> None:
     name = f"{world.name}-source"
     key = original(world, name)
     world.copy.admin.must("DELETE", world.copy.path(task=name))
+    original(world, name)
     world.apply(resumeFrom={"location": STORE, "key": key})
     await world.settle()
+    assert told(world, name) == [], "another task has the name now"
     assert (world.status["attempt"], world.status["forkedFrom"]["key"]) == (1, key)
     world.delete_pod(1, grace=0)
     await world.settle()
     assert (world.status["attempt"], world.status["forkedFrom"]["key"]) == (2, key)
+
+
+async def test_a_location_tells_the_original_too_as_long_as_that_very_task_is_there(world: World) -> None:
+    name = f"{world.name}-source"
+    key = original(world, name)
+    world.apply(resumeFrom={"location": STORE, "key": key})
+    await world.settle()
+    assert told(world, name) == [("Forked", f"AgentTask {world.name} goes on from {key}.")]
 
 
 async def test_a_fork_of_another_store_is_refused_until_it_is_edited(world: World) -> None:

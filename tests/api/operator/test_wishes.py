@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from agenttask import contract
 
+from tests.api.client import Object
 from tests.api.operator.world import RUNNING, World
 
 
@@ -100,6 +101,39 @@ async def test_a_stalled_runner_is_tried_again_and_an_edit_tries_at_once(world: 
     assert world.condition("Stalled") == ("False", "Recovered", "What was wrong is over.")
 
 
+async def test_a_stall_that_each_retry_meets_again_stands_throughout_and_is_over_with_the_first_new_step(
+    world: World,
+) -> None:
+    def stalled() -> Object:
+        found: Object = next(one for one in world.status["conditions"] if one["type"] == "Stalled")
+        return found
+
+    def refused(attempt: int) -> None:
+        world.end(attempt, contract.Outcome.STALLED, code=78, reason="ModelDenied", message="401: no such key")
+
+    world.apply()
+    await world.settle()
+    await world.begin(1, step=1)
+    refused(1)
+    await world.settle()
+    first = stalled()
+    assert (first["status"], first["reason"]) == ("True", "ModelDenied")
+    for attempt in (2, 3):
+        world.clock.pass_by(60)
+        await world.settle()
+        await world.begin(attempt, step=1, resumed_from="log/000000000101")
+        assert (world.status["phase"], stalled()) == ("Running", first)
+        refused(attempt)
+        await world.settle()
+        assert stalled() == first
+    world.clock.pass_by(60)
+    await world.settle()
+    await world.begin(4, step=1, resumed_from="log/000000000101")
+    world.claim(4, step=2)
+    await world.settle()
+    assert (stalled()["status"], stalled()["reason"]) == ("False", "Recovered")
+
+
 async def test_an_edit_of_a_running_task_shows_as_pending(world: World) -> None:
     world.apply()
     await world.settle()
@@ -111,6 +145,44 @@ async def test_an_edit_of_a_running_task_shows_as_pending(world: World) -> None:
     assert accepted[:2] == ("True", "ChangePending")
     assert world.status["attempt"] == 1
     assert world.pods == [f"{world.name}-1"]
+
+
+async def test_a_task_fails_when_its_runners_have_worked_for_as_long_as_allowed(world: World) -> None:
+    world.apply(activeDeadlineSeconds=60)
+    await world.settle()
+    await world.begin(1, step=1)
+    assert await world.settle() == pytest.approx(60, abs=5)
+    world.clock.pass_by(30)
+    world.delete_pod(1)
+    world.end(1, contract.Outcome.STOPPED, code=75)
+    await world.settle()
+    world.clock.pass_by(100)
+    await world.settle()
+    assert (world.status["phase"], world.status["attempt"]) == ("Resuming", 2), "what is waited for a runner is free"
+    await world.begin(2, step=1, resumed_from="log/000000000101")
+    world.clock.pass_by(35)
+    await world.settle()
+    assert (world.status["phase"], world.status["reason"]) == ("Running", "Stopping")
+    world.end(2, contract.Outcome.STOPPED, code=75)
+    await world.settle()
+    assert (world.status["phase"], world.status["reason"]) == ("Failed", "DeadlineExceeded")
+    assert world.status["attempts"][1]["outcome"] == "Stopped"
+    assert world.condition("Finished") == ("True", "DeadlineExceeded", world.status["message"])
+
+
+async def test_a_task_fails_when_no_runner_works_within_the_time_for_it(world: World) -> None:
+    world.apply(pod={"image": "none.invalid/wrong"}, retry={"startDeadlineSeconds": 600})
+    await world.settle()
+    world.bind(1)
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such host"}}
+    world.report(1, state=waiting, phase="Pending")
+    assert await world.settle() == pytest.approx(600, abs=5)
+    world.clock.pass_by(600)
+    await world.settle()
+    status = world.status
+    assert (status["phase"], status["reason"]) == ("Failed", "StartTimedOut")
+    assert status["message"] == "No runner worked within 600 s. ImageUnavailable: no such host"
+    assert world.pods == []
 
 
 async def test_a_finished_task_is_deleted_when_its_time_is_over(world: World) -> None:

@@ -21,7 +21,8 @@ from agenttask.store.filesystem import FilesystemStore
 PREFIX: Final = "ns/task/uid"
 STEPS: Final = 48
 """With two claims, fifty records."""
-POLICY: Final = Policy(snapshot_every=8, keep_last=2)
+POLICY: Final = Policy(snapshot_every=8, keep_last=1)
+"""Retention as sharp as it can be: nothing stands behind the newest snapshot."""
 
 
 class When(StrEnum):

@@ -31,7 +31,7 @@ async def attempt(*, location: Location, number: int, megabytes: int) -> str:
     store = open_store(location)
     opened = await Log.open(
         store=store,
-        prefix="ns/task/uid",
+        prefix=f"{location.prefix}/ns/task/uid",
         task="ns/task",
         attempt=number,
         holder=Holder(pod_uid=f"pod-{number}", process="p"),

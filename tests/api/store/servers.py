@@ -104,8 +104,8 @@ def _running(
         process.send_signal(signal.SIGCONT)  # a test may have stopped it
         process.terminate()
         try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
+            process.wait(timeout=1)
+        except subprocess.TimeoutExpired:  # Redis refuses to end while it writes its first append-only file
             process.kill()
             process.wait()
 

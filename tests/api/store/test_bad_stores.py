@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,6 +47,7 @@ class Site:
         """A place on the session's S3 server of that name, but for `changes`."""
         server: Server = self._request.getfixturevalue(name)
         place = {"bucket": server.bucket, "endpoint": server.endpoint, "region": server.region}
+        place["prefix"] = secrets.token_hex(8)
         return msgspec.convert({"type": "s3", **place, **changes}, Location)
 
     def own_s3(self, *options: str) -> Location:
@@ -257,8 +259,8 @@ CASES: Final = {
     "a store without put-if-absent: one that overwrites": Case(
         attempt=behind(_unconditional),
         reason=MISCONFIGURED,
-        said="the store does not honour put-if-absent (If-None-Match: *): it took ns/task/uid/log/000000000001 twice",
-        advice="use another",
+        said="the store does not honour put-if-absent (If-None-Match: *): it took ",
+        advice="ns/task/uid/log/000000000001 twice; use another",
     ),
     "a store without put-if-absent: one that says so": Case(
         attempt=behind(_answer(501, "NotImplemented")),

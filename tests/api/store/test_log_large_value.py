@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -39,19 +40,20 @@ def run(what: str, where: Location) -> Seen:
 @pytest.fixture(params=["versitygw", "valkey", "filesystem"])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     """A place in each kind of store."""
+    prefix = secrets.token_hex(8)
     if request.param == "filesystem":
-        return Location(type="filesystem", path=str(tmp_path / "store"))
+        return Location(type="filesystem", path=str(tmp_path / "store"), prefix=prefix)
     server = request.getfixturevalue(request.param)
     if isinstance(server, Server):
-        return Location(type="s3", bucket=server.bucket, endpoint=server.endpoint, region=server.region)
+        return Location(type="s3", bucket=server.bucket, endpoint=server.endpoint, region=server.region, prefix=prefix)
     assert isinstance(server, RedisProcess)
-    return Location(type="redis", endpoint=server.url)
+    return Location(type="redis", endpoint=server.url, prefix=prefix)
 
 
 async def forget(where: Location) -> None:
     """Servers live as long as the session, and pytest keeps its folders."""
     store = open_store(where)
-    for entry in await store.list("ns/task/uid/blob/", after=None):
+    for entry in await store.list(f"{where.prefix}/ns/task/uid/blob/", after=None):
         await store.delete(entry.key)
     await store.close()
 

@@ -7,29 +7,35 @@ the witness of `tests/unit/log/rivals.py` is promised holds.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from agenttask.clock import SystemClock
 from agenttask.errors import Fenced, Unavailable
 from agenttask.log import Holder, Patience
 from agenttask.store import Store
-from agenttask.store.redis import RedisStore
-from agenttask.store.redis import Server as RedisServer
 
 from tests.api.store import servers
 from tests.api.store.conftest import REDISES, Server
 from tests.api.store.proxy import HTTP_ONLY, Misfortune, Proxy
+from tests.api.store.reached import reached
 from tests.unit.log.rivals import Rival, Witness
 
 SEED = int(os.environ.get("SEED") or random.randrange(2**32))
-ROUNDS = 20 if os.environ.get("DEEP") else 2
+ROUNDS = 20 if os.environ.get("DEEP") else 1
 ATTEMPTS = 6
 FAULTY_ONE_IN = 8
+
+
+class Hurried(SystemClock):
+    """Between two tries a rival waits a tenth of what it means to."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds / 10)
 
 
 @pytest.mark.parametrize("name", ["versitygw", "moto", *REDISES])
@@ -49,17 +55,16 @@ async def test_rivals_on_a_real_server_keep_the_promises_of_the_log_on_a_bad_wir
     proxy = Proxy(server.endpoint if isinstance(server, Server) else server.url, plan=plan)
     async with proxy.listening():
         for number in range(ROUNDS):
-            await play(f"{folder}-{number}", opener(server, proxy.endpoint), opener(server, None), proxy, chance)
+            await play(
+                f"{folder}-{number}",
+                partial(reached, server, proxy.endpoint),
+                partial(reached, server, None),
+                proxy,
+                chance,
+            )
         befallen.update(proxy.befallen)
     assert befallen[Misfortune.NONE] > 100 * ROUNDS
     assert all(befallen[each] for each in (Misfortune.DROP_BEFORE, Misfortune.DROP_AFTER, Misfortune.TRUNCATE))
-
-
-def opener(server: Server | servers.RedisProcess, endpoint: str | None) -> Callable[[], Store]:
-    """How to open the store, through a proxy or beside it."""
-    if isinstance(server, Server):
-        return (server if endpoint is None else dataclasses.replace(server, endpoint=endpoint)).store
-    return lambda: RedisStore(server=RedisServer(url=endpoint or server.url))
 
 
 async def play(
@@ -102,7 +107,7 @@ def rival(attempt: int, store: Store, witness: Witness, *, steps: int | None) ->
         holder=Holder(pod_uid=f"pod-{attempt}", process="p1"),
         store=store,
         witness=witness,
-        clock=SystemClock(),
+        clock=Hurried(),
         first_number=1000 * attempt,
         patience=Patience(claim_seconds=30, append_seconds=30),
         steps=steps,

@@ -33,7 +33,7 @@ async def refusal_of(location: Location, *, seconds: float = 0.5) -> Refusal | N
     try:
         store = open_store(location)
         try:
-            await _write(store=store, seconds=seconds)
+            await _write(store=store, prefix=f"{location.prefix}/ns/task/uid".lstrip("/"), seconds=seconds)
         finally:
             await store.close()
     except AgentTaskError as error:
@@ -42,10 +42,10 @@ async def refusal_of(location: Location, *, seconds: float = 0.5) -> Refusal | N
     return None
 
 
-async def _write(*, store: Store, seconds: float) -> None:
+async def _write(*, store: Store, prefix: str, seconds: float) -> None:
     found = await Log.open(
         store=store,
-        prefix="ns/task/uid",
+        prefix=prefix,
         task="ns/task",
         attempt=1,
         holder=Holder(pod_uid="pod", process="p"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Coroutine
 from typing import Any
@@ -12,12 +13,14 @@ from urllib.parse import urlsplit
 class Forwarder:
     """Forwards a port of this machine to `target` while open; refuses connections while shut. Starts shut.
 
+    With `tls` it is what speaks TLS for a server that does not.
     `refused` counts the connections that came while it was cut.
     """
 
-    def __init__(self, *, address: str, target: str) -> None:
+    def __init__(self, *, address: str, target: str, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(target)
         self._target = (parts.hostname or "", parts.port or 80)
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="forwarder", daemon=True)
         self._thread.start()
@@ -27,7 +30,7 @@ class Forwarder:
         self._is_cut = False
         self.refused = 0
         self.open()
-        self.url = f"http://{address}:{self._port}"
+        self.url = f"{parts.scheme}{'s' if tls else ''}://{address}:{self._port}{parts.path}"
         self.shut()
 
     def open(self) -> None:
@@ -57,7 +60,7 @@ class Forwarder:
         self._is_cut = False
         if self._server is not None:
             return
-        self._server = await asyncio.start_server(self._serve, "0.0.0.0", self._port)
+        self._server = await asyncio.start_server(self._serve, "0.0.0.0", self._port, ssl=self._tls)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def _shut(self) -> None:

@@ -30,6 +30,8 @@ class Kind(Enum):
     SECRET = ("/api/v1", "secrets", True)
     EVENT = ("/api/v1", "events", True)
     QUOTA = ("/api/v1", "resourcequotas", True)
+    VOLUME = ("/api/v1", "persistentvolumes", False)
+    CLAIM = ("/api/v1", "persistentvolumeclaims", True)
     CONFIG_MAP = ("/api/v1", "configmaps", True)
     SERVICE = ("/api/v1", "services", True)
     DEPLOYMENT = ("/apis/apps/v1", "deployments", True)

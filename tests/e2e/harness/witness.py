@@ -76,6 +76,20 @@ class Bucket:
         assert len(chain.records) == len(found), f"records that do not fit: {chain.misfits}"
         return Log(records=chain.records)
 
+    def objects(self, task: Task) -> dict[str, int]:
+        """Key and size of everything the task has in the bucket."""
+        location = task.status()["location"]
+        prefix = log_prefix(prefix=location.get("prefix", ""), namespace=task.namespace, name=task.name, uid=task.uid)
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=location["bucket"], Prefix=f"{prefix}/")
+        return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+
+    def damage(self, task: Task, key: str) -> None:
+        """Flip the last bit of an object, as a store should never do."""
+        place = {"Bucket": task.status()["location"]["bucket"], "Key": key}
+        body = bytearray(self._s3.get_object(**place)["Body"].read())
+        body[-1] ^= 1
+        self._s3.put_object(**place, Body=bytes(body))
+
     def close(self) -> None:
         """Let go of the connections."""
         self._s3.close()

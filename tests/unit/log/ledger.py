@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,9 @@ from agenttask.store import Store
 
 PREFIX = "ns/task/uid"
 TASK = "ns/task"
+_NEWER = b'{"format":2}'
+OF_A_NEWER_FORMAT = _NEWER + b"\n" + hashlib.sha256(_NEWER).hexdigest().encode() + b"\n"
+"""A record that only a later version can read."""
 
 
 @dataclass(kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agenttask.clock import Clock
-from agenttask.errors import AgentTaskError
+from agenttask.errors import AgentTaskError, CheckpointCorrupt
 from agenttask.log import Frozen, Holder, Kind, Log, Patience, Policy, Record, RecordRef, Snapshot, read, survey
 from agenttask.log.blob import LARGE_BYTES
 from agenttask.store import Store
@@ -56,34 +56,64 @@ class Witness:
     pods: dict[int, str] = field(default_factory=dict)
     """Which pod has held the log for each attempt."""
     digests: dict[int, str] = field(default_factory=dict)
+    damages: int = 0
+    """How often something in the store was damaged."""
+    _promises: list[tuple[RecordRef, str]] = field(default_factory=list)
+    _unreadable: set[int] = field(default_factory=set)
+
+    def damaged(self, seq: int | None) -> None:
+        """Something in the store has been damaged: record `seq`, or another object.
+
+        That may cost whatever was acknowledged before, or is later by somebody who began before. A claim that nobody
+        can read fences nobody by itself.
+        """
+        self.damages += 1
+        self._promises.clear()
+        if seq is not None:
+            self._unreadable.add(seq)
+            attempt = self.claims.pop(seq, None)
+            if attempt is not None and not any(ref.attempt == attempt for ref, _ in self.acknowledged):
+                del self.pods[attempt]
 
     def claimed(self, claim: Record, labels: list[str], *, promised: list[str]) -> None:
         """An attempt holds the log and has restored `labels`; `promised` was acknowledged before it began."""
         self._at(claim.seq, claim.digest)
         holds_in_order(promised, labels)
+        if claim.seq in self._unreadable:
+            return
         pod = self.pods.setdefault(claim.attempt, claim.holder.pod_uid)
         assert pod == claim.holder.pod_uid, f"two pods hold the log for attempt {claim.attempt}"
         self.claims[claim.seq] = claim.attempt
 
-    def appended(self, ref: RecordRef, label: str) -> None:
-        """An append has been acknowledged."""
+    def appended(self, ref: RecordRef, label: str, *, began: int) -> None:
+        """An append has been acknowledged to somebody who began after so many damages."""
         self._at(ref.seq, ref.digest)
         newer = [seq for seq, attempt in self.claims.items() if attempt > ref.attempt and seq < ref.seq]
-        assert not newer, f"attempt {ref.attempt} was told that {ref.seq} is written, behind the newer claims {newer}"
+        newer += [other.seq for other, _ in self.acknowledged if other.attempt > ref.attempt and other.seq < ref.seq]
+        assert not newer, f"attempt {ref.attempt} was told that {ref.seq} is written, behind the newer {newer}"
         self.acknowledged.append((ref, label))
+        if began == self.damages:
+            self._promises.append((ref, label))
 
     @property
     def promised(self) -> list[str]:
-        """All labels acknowledged so far, in the log's order."""
-        return [label for _, label in sorted(self.acknowledged, key=lambda each: each[0].seq)]
+        """All labels that must be in the log, in its order."""
+        return [label for _, label in sorted(self._promises, key=lambda each: each[0].seq)]
 
     async def look(self, store: Store, *, clock: Clock) -> list[str]:
         """Read the whole log as it is now, past all faults; the labels of its newest state."""
         promised = self.promised
-        found = await read(store=store, prefix=self.prefix, clock=clock, patience=Patience())
-        assert (found.lost, found.damage) == (None, ())
+        try:
+            found = await read(store=store, prefix=self.prefix, clock=clock, patience=Patience())
+        except CheckpointCorrupt:
+            assert self.damages, "nothing is damaged"
+            assert not promised, f"acknowledged and lost: {promised}"
+            return []
         labels = thawed(base=found.base, records=found.records)
         holds_in_order(promised, labels)
+        if self.damages:
+            return labels
+        assert (found.lost, found.damage) == (None, ())
         first = found.records[0].seq if found.records else 0
         assert [record.seq for record in found.records] == list(range(first, first + len(found.records)))
         for record in found.records:
@@ -117,6 +147,7 @@ class Rival:
     first_number: int
     """Of its labels; those of all rivals differ."""
     patience: Patience = field(default_factory=lambda: Patience(jitter=lambda: 0.0))
+    policy: Policy = POLICY
     steps: int | None = None
     """How many records it writes before it finishes; None: until `finishing`."""
     finishing: bool = False
@@ -125,16 +156,18 @@ class Rival:
 
     async def run(self) -> None:
         """Its whole life. A broken promise comes out as AssertionError."""
-        promised = self.witness.promised
+        promised, began = self.witness.promised, self.witness.damages
         try:
             opened = await self._open()
-            if opened.log is None:
-                holds_in_order(promised, thawed(base=opened.restored.base, records=opened.records))
-                return
             labels = thawed(base=opened.restored.base, records=opened.records)
+            if self.witness.damages != began:
+                promised = []
+            if opened.log is None:
+                holds_in_order(promised, labels)
+                return
             assert opened.claim is not None
             self.witness.claimed(opened.claim, labels, promised=promised)
-            await self._write(opened.log, labels)
+            await self._write(opened.log, labels, began=began)
         except AgentTaskError as error:
             self.error = error
 
@@ -148,10 +181,10 @@ class Rival:
             recorded=None,
             clock=self.clock,
             patience=self.patience,
-            policy=POLICY,
+            policy=self.policy,
         )
 
-    async def _write(self, log: Log, labels: list[str]) -> None:
+    async def _write(self, log: Log, labels: list[str], *, began: int) -> None:
         number = self.first_number
         while not self.finished:
             if log.snapshot_due:
@@ -162,6 +195,6 @@ class Rival:
             kind = Kind.FINAL if last else Kind.EVENTS
             ref = await log.append(kind=kind, events=[event], step=len(labels) + 1, max_steps=0)
             labels.append(label)
-            self.witness.appended(ref, label)
+            self.witness.appended(ref, label, began=began)
             self.finished = last
             number += 1

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from agenttask.clock import ManualClock
-from agenttask.errors import CheckpointCorrupt, Denied, Fenced, Misconfigured, RecordTooLarge, Unavailable
+from agenttask.errors import CheckpointCorrupt, Denied, Fenced, FormatTooNew, Misconfigured, RecordTooLarge, Unavailable
 from agenttask.log import Kind, Log
 from agenttask.log import record as records
 from agenttask.store.faults import Call, Fault, FaultyStore
 from agenttask.store.memory import MemoryStore
+
+from tests.unit.log.ledger import OF_A_NEWER_FORMAT
 
 if TYPE_CHECKING:
     from tests.unit.log.conftest import Open
@@ -97,6 +99,17 @@ async def test_an_unreadable_record_in_the_slot_is_not_taken_for_a_fence(open_lo
     store.objects[key(2)] = b"?"
     with pytest.raises(CheckpointCorrupt, match=key(2)):
         await commit(log, 1)
+
+
+async def test_a_record_of_a_newer_format_in_the_slot_ends_the_log_by_name(open_log: Open, key: Key) -> None:
+    store = MemoryStore()
+    log = (await open_log(store)).log
+    store.objects[key(2)] = OF_A_NEWER_FORMAT
+    with pytest.raises(FormatTooNew, match=key(2)) as first:
+        await commit(log, 1)
+    with pytest.raises(FormatTooNew) as second:
+        await commit(log, 1)
+    assert second.value is first.value
 
 
 async def test_appends_asked_for_at_once_are_written_in_the_order_asked(open_log: Open) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +22,8 @@ from agenttask.errors import (
 from agenttask.log import Kind, Log, OnCorruption, Patience, Policy, Recorded, read
 from agenttask.store.faults import Call, Fault, FaultyStore
 from agenttask.store.memory import MemoryStore
+
+from tests.unit.log.ledger import OF_A_NEWER_FORMAT
 
 if TYPE_CHECKING:
     from tests.unit.log.conftest import Open
@@ -142,8 +143,7 @@ def swap(objects: dict[str, bytes], at: str, other: dict[str, bytes]) -> None:
 
 
 def modernise(objects: dict[str, bytes], at: str, _: dict[str, bytes]) -> None:
-    line = b'{"format":2}'
-    objects[at] = line + b"\n" + hashlib.sha256(line).hexdigest().encode() + b"\n"
+    objects[at] = OF_A_NEWER_FORMAT
 
 
 def clear(objects: dict[str, bytes], _: str, __: dict[str, bytes]) -> None:

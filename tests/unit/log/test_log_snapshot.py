@@ -18,7 +18,7 @@ from agenttask.log.record import parse
 from agenttask.store.faults import Call, Fault, FaultyStore
 from agenttask.store.memory import MemoryStore
 
-from tests.unit.log.ledger import PREFIX, Ledger, claim, frozen, look
+from tests.unit.log.ledger import OF_A_NEWER_FORMAT, PREFIX, Ledger, claim, frozen, look
 
 KEYS = Keys(prefix=PREFIX)
 
@@ -295,6 +295,16 @@ async def test_retention_that_fails_is_told_and_costs_no_append() -> None:
     again = await claim(memory, attempt=2)
     await write(again, 12)
     assert len(seqs(memory, "snapshot")) == 2, "the next one finds what was left"
+
+
+async def test_retention_that_meets_a_newer_format_is_told_and_costs_no_append() -> None:
+    store, told = MemoryStore(), list[str]()
+    await write(await claim(store), 20)
+    ledger = await claim(store, attempt=2, warn=told.append)
+    store.objects[KEYS.record(2)] = OF_A_NEWER_FORMAT
+    await write(ledger, 12)
+    assert "could not be deleted" in told[0]
+    assert await look(store) == ledger.texts
 
 
 async def test_a_snapshot_that_reads_back_wrong_is_never_named() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 from agenttask.clock import ManualClock
-from agenttask.log import Holder, Keys, Kind, Patience, Record, Survey, prunable, survey
+from agenttask.log import Holder, Keys, Kind, Origin, Patience, Record, Seed, Survey, prunable, survey
 from agenttask.log.blob import LARGE_BYTES
 from agenttask.store.memory import MemoryStore
 
-from tests.unit.log.ledger import PREFIX, claim, look
+from tests.unit.log.ledger import PREFIX, claim, frozen, look
 from tests.unit.log.rivals import Rival, Witness
 
 KEYS = Keys(prefix=PREFIX)
@@ -144,6 +144,43 @@ async def test_a_finished_log_can_be_pruned_to_what_its_newest_snapshots_need(ke
     assert prunable(found, keep_last=keep_last) == ()
 
 
+async def forked(*, final: bool) -> MemoryStore:
+    """A fork that has come to snapshots of its own."""
+    store = MemoryStore()
+    texts = ["from elsewhere"]
+    seed = Seed(origin=Origin(log="elsewhere", seq=3, digest="d"), state=frozen(texts))
+    ledger = await claim(store, keep=2, seed=seed)
+    ledger.texts = texts
+    for number in range(24):
+        await ledger.write(str(number))
+    if final:
+        await ledger.write("the end", kind=Kind.FINAL)
+    return store
+
+
+@pytest.mark.parametrize("final", [True, False])
+async def test_what_a_fork_began_with_is_a_blob_to_prune_too_and_not_missed_once_it_is_gone(final: bool) -> None:
+    store = await forked(final=final)
+    texts, begun_with = await look(store), f"{PREFIX}/blob/1-p-2"
+    keys = prunable(await looked(store), keep_last=1)
+    assert len(set(keys)) == len(keys)
+    assert (begun_with in keys) == final, "of a log that is not final no blob is touched"
+    for key in keys:
+        del store.objects[key]
+    found = await looked(store)
+    assert (found.problems, found.unnamed, await look(store)) == ((), (), texts)
+
+
+async def test_what_a_fork_began_with_is_missed_as_long_as_it_is_needed() -> None:
+    store = MemoryStore()
+    seed = Seed(origin=Origin(log="elsewhere", seq=3, digest="d"), state=frozen(["from elsewhere"]))
+    await claim(store, seed=seed)
+    drop(store, f"{PREFIX}/blob/1-p-2")
+    found = await looked(store)
+    assert found.restored is None
+    assert any("blob/1-p-2" in problem for problem in found.problems)
+
+
 async def test_of_a_log_that_is_not_final_no_blob_is_pruned_and_no_new_snapshot() -> None:
     store = await written()
     store.objects[f"{PREFIX}/blob/1-p-9"] = b"?"
@@ -159,24 +196,31 @@ async def test_nothing_of_a_damaged_log_is_pruned() -> None:
     assert prunable(await looked(store), keep_last=1) == ()
 
 
-async def test_a_record_that_comes_back_after_retention_has_let_its_value_go_is_no_problem() -> None:
-    class Remembering(MemoryStore):
-        """A store that has everything it was ever given in `given`."""
+class Remembering(MemoryStore):
+    """A store that has everything it was ever given in `given`."""
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.given: dict[str, bytes] = {}
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, bytes] = {}
 
-        async def put_if_absent(self, key: str, body: bytes, *, first: bool, last: bool = False) -> None:
-            await super().put_if_absent(key, body, first=first, last=last)
-            self.given[key] = body
+    async def put_if_absent(self, key: str, body: bytes, *, first: bool, last: bool = False) -> None:
+        await super().put_if_absent(key, body, first=first, last=last)
+        self.given[key] = body
 
+
+async def kept_for_long() -> Remembering:
+    """A log of thirty records that has let go of its beginning."""
     store, witness = Remembering(), Witness(prefix=PREFIX)
     holder = Holder(pod_uid="pod", process="p1")
     rival = Rival(
         attempt=1, holder=holder, store=store, witness=witness, clock=ManualClock(), first_number=1000, steps=30
     )
     await rival.run()
+    return store
+
+
+async def test_a_record_that_comes_back_after_retention_has_let_its_value_go_is_no_problem() -> None:
+    store = await kept_for_long()
     assert KEYS.record(3) not in store.objects
     store.objects[KEYS.record(3)] = store.given[KEYS.record(3)]  # its put was sent twice, and the second came late
     found = await looked(store)
@@ -185,3 +229,22 @@ async def test_a_record_that_comes_back_after_retention_has_let_its_value_go_is_
     assert stray.blobs
     assert all(KEYS.named(placed.blob.name) not in store.objects for placed in stray.blobs), "its value is gone"
     assert found.problems == ()
+
+
+@pytest.mark.parametrize("by_record", [False, True], ids=["alone", "with the record that names it"])
+async def test_any_snapshot_that_comes_back_after_retention_has_let_go_of_what_it_needs_is_no_problem(
+    by_record: bool,
+) -> None:
+    store = await kept_for_long()
+    gone = [key for key in store.given if "/snapshot/" in key and key not in store.objects]
+    assert len(gone) > 5
+    for key in gone:
+        store.objects[key] = store.given[key]  # its put was sent twice, and the second came late
+        if by_record:
+            record = KEYS.record(int(key[-12:]) + 1)
+            store.objects[record] = store.given[record]
+        found = await looked(store)
+        assert found.problems == ()
+        assert found.restored is not None
+        assert {ref.seq for ref in found.restored.counted} < {shot.seq for shot in found.snapshots}
+        del store.objects[key]

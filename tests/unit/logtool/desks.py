@@ -10,7 +10,8 @@ from typing import Any
 from agenttask.clock import ManualClock
 from agenttask.contract import Location
 from agenttask.log import Patience
-from agenttask.logtool.commands import COMMANDS, Desk
+from agenttask.logtool.commands import COMMANDS
+from agenttask.logtool.desk import Desk
 from agenttask.logtool.place import Known, Place
 from agenttask.logtool.screen import Screen
 from agenttask.store import Store
@@ -52,7 +53,7 @@ class Looker:
             output=output,
             **options,
         )
-        return int(await COMMANDS[verb](desk))
+        return await COMMANDS[verb](desk)
 
     async def json(self, verb: str, **options: Any) -> Any:
         """What a command says as JSON."""

@@ -12,11 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 from agenttask.cli import main
+from agenttask.contract import Budget
+from agenttask.contract import Checkpoint as Kept
 from agenttask.errors import CheckpointCorrupt, CheckpointLost, NotFound
 from agenttask.log import Kind
 from agenttask.log.record import build, parse
 from agenttask.logtool import options
-from agenttask.logtool.commands import UsageError
+from agenttask.logtool.desk import UsageError
 from agenttask.logtool.main import run as run_tool
 from agenttask.logtool.place import Checkpoint, Known, of_address
 from agenttask.logtool.runs import logs_below
@@ -85,6 +87,11 @@ async def test_ls_of_a_place_without_runs_is_empty() -> None:
     assert await Looker(objects={}, path="p").json("ls") == {"runs": []}
 
 
+async def test_ls_of_a_task_whose_first_attempt_has_not_claimed_says_so() -> None:
+    with pytest.raises(NotFound, match="no log at"):
+        await Looker(objects={}, task=Known(keep_last=3, checkpoint=None)).run("ls", output="table")
+
+
 async def test_ls_of_a_run_shows_each_checkpoint_as_the_article_does(run: Looker) -> None:
     assert await run.run("ls", output="table") == 0
     rows = [line.split() for line in run.said.splitlines()]
@@ -151,7 +158,7 @@ async def test_what_a_broken_log_cannot_give_is_said_beside_what_it_can_and_the_
 
 async def test_verify_of_a_whole_log_finds_nothing(run: Looker) -> None:
     assert await run.run("verify") == 0
-    assert run.said.startswith("11 records, 0 snapshots, 0 blobs, ")
+    assert run.said.startswith("11 records, no snapshots, no blobs, ")
     assert run.said.endswith(": no problems; the newest state is that after record 11, step 4/50\n")
     shown = await run.json("verify")
     assert (shown["problems"], shown["restorable"]["seq"]) == ([], 11)
@@ -223,8 +230,29 @@ async def test_restore_writes_the_state_at_any_record_as_json(run: Looker) -> No
     assert (state["step"], state["promptTokens"], state["systemPrompt"]) == (1, 100, "Be exact.")
     assert state["attempts"] == [{"attempt": 1, "modelCalls": 1, "repeatedModelCalls": 0}]
     assert (await run.json("restore", at=3))["state"]["calls"][0]["providerId"] == "call_0"
-    with pytest.raises(CheckpointLost):
+    with pytest.raises(CheckpointLost, match="after record 12 cannot be had; those after records 1 to 11 can"):
         await run.run("restore", at=12)
+
+
+async def test_a_long_run_is_told_whole_though_most_of_its_records_are_gone() -> None:
+    attempts = Attempts(budget=Budget(steps=1000), checkpoint=Kept(keep_last=1))
+    attempts.world.turns = 120
+    await killed_at_model_call(60, attempts=attempts, attempt=1)
+    await attempts.run(2)
+    run = Looker(objects=attempts.objects)
+    assert await run.run("verify") == 0
+    headings = [line.split(" (")[0] for line in (await said(run, "show")) if not line.startswith(" ")]
+    assert [heading for heading in headings if heading.startswith("step")] == [f"step {n}" for n in range(1, 121)]
+    second = headings.index("=== attempt 2 began")
+    assert headings[second + 1] == "step 60"
+    assert headings[second - 2] == "step 59"
+    with pytest.raises(CheckpointLost, match=r"after record 5 cannot be had; those after records \d+ to \d+ can"):
+        await run.run("restore", at=5)
+
+
+async def said(run: Looker, verb: str) -> list[str]:
+    await run.run(verb)
+    return run.said.splitlines()
 
 
 async def test_result_prints_the_whole_answer_of_a_run_that_is_over(run: Looker, open_run: Looker) -> None:
@@ -371,4 +399,6 @@ def test_a_cluster_that_does_not_answer_exits_69(capsys: pytest.CaptureFixture[s
     parser = argparse.ArgumentParser()
     options.add(parser.add_subparsers())
     assert run_tool(parser.parse_args(["log", "ls", "-n", "ns", "task"]), environment={}, kubectl=silent) == 69
-    assert "no route to host" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no route to host" in said
+    assert "port-forward" in said

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import httpx
 import msgspec
 import pytest
+from agenttask.agent.fork import NOT_RUN
 from agenttask.agent.state import State
 from agenttask.clock import ManualClock
-from agenttask.contract import Fallback
+from agenttask.contract import Fallback, ForkedFrom, ResumeFrom
 from agenttask.journal import restore
 from agenttask.log import Kind, Patience, Record, read
 from agenttask.log.record import parse
@@ -103,6 +104,37 @@ async def test_what_a_snapshot_tells_is_what_the_records_before_it_would(behind:
     records = await records_of(await two_attempts())
     state = restore(base=None, records=records[:behind])
     assert brief(tell(state=state, after=behind, records=records[behind:], claims=claims_of(records))) == STORY
+
+
+@pytest.mark.parametrize("behind", range(6))
+async def test_a_fork_is_told_with_what_it_was_given_before_its_own_first_attempt(behind: int) -> None:
+    original = await two_attempts()
+    origin = ForkedFrom(task="task", uid="uid", key=f"{PREFIX}/log/{6:012d}", seq=6)
+    fork = Attempts(
+        objects=original.objects,
+        uid="fork",
+        forked_from=origin,
+        prompt="And once more?",
+        resume_from=ResumeFrom(task="task"),
+        system_prompt="Be exact.",
+    )
+    await fork.run(1)
+    store, prefix = MemoryStore(fork.objects), PREFIX.replace("/uid", "/fork")
+    found = await read(store=store, prefix=prefix, clock=ManualClock(), patience=Patience())
+    assert found.base is not None
+    state = restore(base=found.base, records=found.records[:behind])
+    told = tell(state=state, after=behind, records=found.records[behind:], claims=claims_of(found.records))
+    assert brief(told)[:8] == [
+        "system: Be exact.",
+        "user: Add the numbers up.",
+        """-1: ['echo({"n": 0})']""",
+        "echo gave 0",
+        """0: ['echo({"n": 1})']""",
+        f"echo gave {NOT_RUN}",
+        "user: And once more?",
+        "attempt 1",
+    ]
+    assert brief(told)[8].startswith("1: ")
 
 
 async def test_results_that_a_snapshot_has_of_calls_still_open_are_told_once() -> None:

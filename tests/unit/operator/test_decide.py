@@ -15,7 +15,9 @@ def test_the_order_of_the_rules() -> None:
     assert [rule.__name__ for rule in RULES] == [
         "settled",
         "cancelled",
+        "timed_out",
         "suspended",
+        "never_started",
         "refused",
         "creating",
         "terminating",

@@ -211,14 +211,14 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             phase=Phase.PENDING,
             reason=Reason.VOLUME_UNAVAILABLE,
             uid="pod-1",
-            after=15.0,
+            after=60.0,
             true=("Stalled",),
         ),
     ),
     "a pod gets no network": (
         snapshot(
             task(status=FIRST),
-            pod(phase="Pending", state=WAITS, conditions=held_up(60)),
+            pod(phase="Pending", state=WAITS, conditions=held_up(1000)),
             complaint=Complaint(reason="FailedCreatePodSandBox", note="no runtime for it"),
         ),
         Want(
@@ -226,7 +226,7 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             phase=Phase.PENDING,
             reason=Reason.CONTAINER_REFUSED,
             uid="pod-1",
-            after=15.0,
+            after=300.0,
             true=("Stalled",),
         ),
     ),

@@ -211,6 +211,19 @@ def test_a_report_that_leaves_the_park_behind_is_looked_at() -> None:
     assert len(inputs) == 2
 
 
+def test_while_it_waits_no_runner_is_waited_for() -> None:
+    given = snapshot(
+        task(status=replace_start(FIRST), checkpoint=POINT, spec={"retry": {"startDeadlineSeconds": 60}}),
+        pod(state=parks(wake=Wake(not_before=ahead(600))), phase="Failed"),
+    )
+    made = decide(snapshot=given, now=NOW)
+    assert (made.rule, after(given).starting_since) == ("parked", None)
+
+
+def replace_start(of: Status) -> Status:
+    return status(*of.attempts, pod_uid=of.pod_uid, starting_since=ago(61))
+
+
 def test_the_next_park_takes_the_place_of_the_last() -> None:
     again = parks(wake=Wake(not_before=ahead(60)), park=20, attempt=2)
     given = snapshot(

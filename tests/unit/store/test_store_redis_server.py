@@ -9,7 +9,7 @@ import pytest
 from agenttask.errors import Misconfigured
 from agenttask.store.redis_server import Facts, refuse_unfit
 
-GOOD = Facts(version=(8, 0, 2), primary=True, cluster=False, memory_policy="noeviction", aof=True)
+GOOD = Facts(version=(8, 0, 2), primary=True, cluster=False, memory_policy="noeviction", aof=True, syncs="always")
 OLD = replace(GOOD, version=(7, 0, 15))
 
 INFOS: dict[str, tuple[dict[str, Any], Facts]] = {
@@ -21,7 +21,7 @@ INFOS: dict[str, tuple[dict[str, Any], Facts]] = {
             "maxmemory_policy": "noeviction",
             "aof_enabled": 1,
         },
-        GOOD,
+        GOOD.syncing(""),
     ),
     "a replica in a cluster that evicts": (
         {
@@ -54,19 +54,20 @@ class Fitness:
 
 
 SERVERS = {
-    "a primary that never evicts, with an append-only file": Fitness(facts=GOOD),
-    "an older one that syncs always": Fitness(facts=OLD.syncing("always")),
+    "a primary that never evicts, with an append-only file synced always": Fitness(facts=GOOD),
+    "an older one": Fitness(facts=OLD),
     "one without an append-only file, where that is accepted": Fitness(facts=replace(GOOD, aof=False), aof=False),
-    "an older one that syncs every second, where that is accepted": Fitness(facts=OLD.syncing("everysec"), aof=False),
+    "one that syncs every second, where that is accepted": Fitness(facts=GOOD.syncing("everysec"), aof=False),
     "a part of a cluster": Fitness(facts=replace(GOOD, cluster=True), refused=("Redis Cluster", "single primary")),
     "a replica": Fitness(facts=replace(GOOD, primary=False), refused=("read-only replica", "its primary")),
     "one without an append-only file": Fitness(
         facts=replace(GOOD, aof=False), refused=("no append-only file", "appendonly to yes", "durability.aof: false")
     ),
-    "an older one that syncs every second": Fitness(
-        facts=OLD.syncing("everysec"), refused=("Redis 7.0.15", "7.2 or later", "appendfsync to always")
+    "one that syncs every second, though it knows WAITAOF": Fitness(
+        facts=GOOD.syncing("everysec"), refused=("appendfsync is everysec", "set it to always", "durability.aof: false")
     ),
-    "an older one that does not say when it syncs": Fitness(facts=OLD, refused=("appendfsync to always",)),
+    "one that leaves syncing to the system": Fitness(facts=GOOD.syncing("no"), refused=("appendfsync is no",)),
+    "one that does not say when it syncs": Fitness(facts=GOOD.syncing(""), refused=("appendfsync is not known",)),
     **{
         f"one that evicts by {policy}, whatever is accepted": Fitness(
             facts=replace(GOOD, memory_policy=policy), aof=False, refused=(policy, "set it to noeviction")
