@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 from tests.cluster.environment import Environment
@@ -45,12 +46,16 @@ def test_kubectl_waits_for_finished_and_shows_the_columns_and_delete_leaves_no_p
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=90).stdout
 
     kubectl("wait", "--for=condition=Finished", "agenttask/seen", "--timeout=60s")
-    titles, row = (line.split() for line in kubectl("get", "agt").splitlines())
-    shown = dict(zip(titles, row, strict=True))
+    titles, row = kubectl("get", "agt").splitlines()
+    # Columns stand below each other; one without a value is blank, as the cost of a model without a price is.
+    columns = [(found.start(), found.group()) for found in re.finditer(r"\S+", titles)]
+    ends = [at for at, _ in columns[1:]] + [None]
+    shown = {title: row[at:end].strip() for (at, title), end in zip(columns, ends, strict=True)}
     assert shown["NAME"] == "seen"
     assert shown["PHASE"] == "Completed"
     assert shown["STEP"] == f"{TWELVE_STEPS}/50"
     assert shown["RESUMES"] == "0"
+    assert shown["COST-USD"] == ""
     assert shown["REASON"] == "Completed"
     assert "Completed" in kubectl("logs", task.pods()[0]["metadata"]["name"], "--tail=3")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 import secrets
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +21,9 @@ from tests.e2e.harness.tools import ToolServer, number_of
 
 STEPS = 12
 ANSWER = f"The sum is {sum(map(number_of, range(1, STEPS)))}."
+
+ONE_AT_A_TIME = threading.Lock()
+"""Starting a process asks after all others too, and a second thread that does so finds its exit code gone."""
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +120,8 @@ class Job:
             dies=dies,
         )
         process = self.processes.Process(target=local.run)
-        process.start()
+        with ONE_AT_A_TIME:
+            process.start()
         return process
 
     def run(self, *, dies: Place | None = None) -> int:
@@ -124,8 +130,10 @@ class Job:
 
     def end(self, process: ForkServerProcess) -> int:
         """Wait for a process."""
-        process.join(timeout=60)
-        assert process.exitcode is not None, f"the runner hangs:\n{self.lines}"
+        assert connection.wait([process.sentinel], timeout=60), f"the runner hangs:\n{self.lines}"
+        with ONE_AT_A_TIME:
+            process.join()
+        assert process.exitcode is not None
         return process.exitcode
 
     def repeated(self) -> int:

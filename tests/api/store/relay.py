@@ -31,6 +31,9 @@ class Relay:
         self.lost = asyncio.Event()
         self._target = (address.hostname, address.port or 80)
         self._connections: set[asyncio.StreamWriter] = set()
+        self.idle = asyncio.Event()
+        """Set while no connection is served."""
+        self.idle.set()
 
     def cut(self) -> None:
         """Close what is open and let nothing through."""
@@ -45,21 +48,32 @@ class Relay:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         self._connections.add(writer)
+        self.idle.clear()
         try:
             if self.wire is Wire.CUT:
                 return
             to_reader, to_writer = await asyncio.open_connection(*self._target)
-            ways = [
-                asyncio.create_task(self._forth(reader, to_writer)),
-                asyncio.create_task(self._back(to_reader, writer)),
-            ]
+            try:
+                await self._both(
+                    asyncio.create_task(self._forth(reader, to_writer)),
+                    asyncio.create_task(self._back(to_reader, writer)),
+                )
+            finally:
+                to_writer.close()
+                with suppress(OSError):
+                    await to_writer.wait_closed()
+        finally:
+            writer.close()
+            self._connections.discard(writer)
+            if not self._connections:
+                self.idle.set()
+
+    async def _both(self, *ways: asyncio.Task[None]) -> None:
+        try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
             for way in ways:
                 way.cancel()
-            to_writer.close()
-        finally:
-            self._connections.discard(writer)
-            writer.close()
 
     async def _forth(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
@@ -86,5 +100,7 @@ async def relay(target: str, *, tls: ssl.SSLContext | None = None) -> AsyncItera
     try:
         yield wire
     finally:
-        wire.drop()
         server.close()
+        wire.drop()
+        async with asyncio.timeout(10):
+            await wire.idle.wait()
