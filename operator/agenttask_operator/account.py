@@ -15,6 +15,7 @@ from typing import Final
 from agenttask import contract
 from msgspec.structs import replace
 
+from agenttask_operator import limits
 from agenttask_operator.exits import End
 from agenttask_operator.observed import Attempt, Counts, Outcome, Retry, Status, Task, Waking
 
@@ -35,13 +36,16 @@ def close(*, status: Status, end: End, node: str | None, task: Task, policy: con
     if wait:
         wait *= 1 - 0.25 * _jitter(uid=task.metadata.uid, attempt=status.attempt)
     not_before = now + timedelta(seconds=math.ceil(wait)) if wait else None
-    entry = status.current
-    held = now - entry.claimed if entry is not None and entry.claimed is not None else timedelta()
-    status = replace(status, active_seconds=status.active_seconds + max(0, int(held.total_seconds())))
     entries = (
         _closed(one, end=end, node=node, now=now) if one.attempt == status.attempt else one for one in status.attempts
     )
-    made = replace(status, attempts=tuple(entries), counts=counts, retry=replace(retry, not_before=not_before))
+    made = replace(
+        status,
+        active_seconds=int(limits.worked(status=status, now=now).total_seconds()),
+        attempts=tuple(entries),
+        counts=counts,
+        retry=replace(retry, not_before=not_before),
+    )
     if end.outcome is not Outcome.PARKED or end.parked is None:
         return made
     wake = end.parked.wake

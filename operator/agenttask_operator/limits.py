@@ -12,12 +12,13 @@ from typing import Any
 
 from agenttask_operator.observed import Status
 from agenttask_operator.reasons import Kind
+from agenttask_operator.status import holding
 
 
 def expires_at(*, spec: Mapping[str, Any], status: Status) -> datetime | None:
     """When a finished task goes, by `ttlSecondsAfterFinished`; None for never."""
     ttl = _seconds(spec, "ttlSecondsAfterFinished")
-    finished = next((one for one in status.conditions if one.type == Kind.FINISHED and one.status == "True"), None)
+    finished = holding(status, Kind.FINISHED)
     return finished.last_transition_time + ttl if ttl is not None and finished is not None else None
 
 
@@ -27,7 +28,7 @@ def worked(*, status: Status, now: datetime) -> timedelta:
     spent = timedelta(seconds=status.active_seconds)
     if entry is None or entry.end is not None or entry.claimed is None:
         return spent
-    return spent + (now - entry.claimed)
+    return spent + max(timedelta(), now - entry.claimed)
 
 
 def used_up(*, spec: Mapping[str, Any], status: Status, now: datetime) -> bool:

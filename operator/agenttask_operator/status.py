@@ -87,16 +87,21 @@ def events(*, before: Status, after: Status) -> tuple[Event, ...]:
     told += [
         _hurt(one, lost=_lost(after) > _lost(before)) for one in after.attempts if _newly_damaged(one, known=known)
     ]
-    stalled, was_stalled = _holding(after, Kind.STALLED), _holding(before, Kind.STALLED)
+    stalled, was_stalled = holding(after, Kind.STALLED), holding(before, Kind.STALLED)
     if stalled and (was_stalled is None or was_stalled.reason != stalled.reason):
         told.append(_event(Weight.WARNING, stalled.reason, "Stall", stalled.message))
     if after.phase is not before.phase and after.phase in _VERDICTS:
         weight = Weight.WARNING if after.phase is Phase.FAILED else Weight.NORMAL
         told.append(_event(weight, after.phase, "Finish", after.message))
-    suspended = _holding(after, Kind.SUSPENDED)
-    if suspended and _holding(before, Kind.SUSPENDED) is None:
+    suspended = holding(after, Kind.SUSPENDED)
+    if suspended and holding(before, Kind.SUSPENDED) is None:
         told.append(_event(Weight.NORMAL, suspended.reason, "Suspend", suspended.message))
     return tuple(told)
+
+
+def holding(status: Status, kind: Kind) -> Condition | None:
+    """The condition of that type, if it is true."""
+    return next((one for one in status.conditions if one.type == kind and one.status == "True"), None)
 
 
 def forked(*, name: str, origin: contract.ForkedFrom) -> Event:
@@ -182,10 +187,6 @@ def _ends(status: Status) -> dict[Kind, tuple[bool, Saying]]:
     saying = Saying(status.reason, status.message)
     own = _VERDICTS[status.phase]
     return ({own: (True, saying)} if own else {}) | {Kind.FINISHED: (True, saying)}
-
-
-def _holding(status: Status, kind: Kind) -> Condition | None:
-    return next((one for one in status.conditions if one.type == kind and one.status == "True"), None)
 
 
 def _opened(entry: Attempt) -> Event:
