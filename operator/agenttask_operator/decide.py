@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from agenttask_operator import fold, limits, rules, status
-from agenttask_operator.fold import Snapshot, View
+from agenttask_operator.fold import Snapshot
 from agenttask_operator.observed import Pod, Status
 
 
@@ -52,60 +52,63 @@ def decide(*, snapshot: Snapshot, now: datetime) -> Decision:
         snapshot: all that was gathered about it.
         now: the operator's clock, aware, in UTC.
     """
-    if snapshot.task.metadata.deletion_timestamp is not None:
+    task = snapshot.task
+    if task.metadata.deletion_timestamp is not None:
         return Decision(rule="deleted")
+    if task.status.phase is not None and task.status.phase.terminal:
+        return _finished(snapshot, now=now)
     view = fold.view(snapshot=snapshot, now=now)
-    if view.status.phase is not None and view.status.phase.terminal:
-        return _finished(view)
     rule, verdict = next((rule, verdict) for rule in rules.RULES if (verdict := rule(view)) is not None)
     made = replace(
         verdict.status,
-        observed_generation=view.task.metadata.generation,
+        observed_generation=task.metadata.generation,
         phase=verdict.phase,
         reason=verdict.saying.reason,
         message=verdict.saying.message[: status.CONDITION_CHARACTERS],
     )
     facts = status.Facts(
-        generation=view.task.metadata.generation,
-        recorded=view.task.checkpoint is not None,
+        generation=task.metadata.generation,
+        recorded=task.checkpoint is not None,
         refused=view.problem,
         change_pending=verdict.live and view.changed,
         suspended=rule is rules.suspended and not verdict.live and not view.open,
         stalled=verdict.stalled,
     )
     made = replace(made, conditions=status.conditions(status=made, facts=facts, now=view.second))
-    times = (verdict.until, view.deadline, limits.next_at(spec=view.task.spec, status=made, now=now))
+    times = (verdict.until, view.deadline, limits.next_at(spec=task.spec, status=made, now=now))
     until = min((time for time in times if time is not None), default=None)
     return Decision(
         rule=rule.__name__,
-        status=made if made != view.task.status else None,
+        status=made if made != task.status else None,
         create=verdict.create,
-        delete=_doomed(view, keep=made.attempt if verdict.live else None),
+        delete=_doomed(snapshot, keep=made.attempt if verdict.live else None),
         after_seconds=_after(until, now=now),
     )
 
 
-def _finished(view: View) -> Decision:
+def _finished(snapshot: Snapshot, *, now: datetime) -> Decision:
     """A finished task is left alone, and deleted when its time is over."""
-    expiry = limits.expires_at(spec=view.task.spec, status=view.status)
-    if expiry is not None and view.now >= expiry:
+    task = snapshot.task
+    expiry = limits.expires_at(spec=task.spec, status=task.status)
+    if expiry is not None and now >= expiry:
         return Decision(rule="expired", remove=True)
-    return Decision(rule="finished", delete=_doomed(view, keep=None), after_seconds=_after(expiry, now=view.now))
+    return Decision(rule="finished", delete=_doomed(snapshot, keep=None), after_seconds=_after(expiry, now=now))
 
 
 def _after(time: datetime | None, *, now: datetime) -> float | None:
     return max(0.0, (time - now).total_seconds()) if time is not None else None
 
 
-def _doomed(view: View, *, keep: int | None) -> tuple[Doomed, ...]:
+def _doomed(snapshot: Snapshot, *, keep: int | None) -> tuple[Doomed, ...]:
     """Every live pod but the one that may live, and every ended one but the newest, which has the logs."""
-    newest = max((pod.attempt or 0 for pod in view.pods if pod.over), default=0)
-    over = view.status.phase is not None and view.status.phase.terminal
+    recorded = snapshot.task.status
+    newest = max((pod.attempt or 0 for pod in snapshot.pods if pod.over), default=0)
+    over = recorded.phase is not None and recorded.phase.terminal
 
     def stays(pod: Pod) -> bool:
         if pod.metadata.deletion_timestamp is not None:
             return True
-        if not over and (pod.attempt or 0) > view.status.attempt:
+        if not over and (pod.attempt or 0) > recorded.attempt:
             # Whoever raised that attempt has seen more than this snapshot.
             return True
         if pod.over:
@@ -114,4 +117,4 @@ def _doomed(view: View, *, keep: int | None) -> tuple[Doomed, ...]:
             return True
         return keep is not None and pod.attempt == keep
 
-    return tuple(Doomed(pod.metadata.name, pod.metadata.uid) for pod in view.pods if not stays(pod))
+    return tuple(Doomed(pod.metadata.name, pod.metadata.uid) for pod in snapshot.pods if not stays(pod))

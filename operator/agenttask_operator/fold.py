@@ -75,7 +75,6 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot after folding. `pod` is the open attempt's, None where no attempt is open or it has none."""
 
     task: Task
-    pods: tuple[Pod, ...]
     now: datetime
     status: Status
     policy: contract.Retry
@@ -90,8 +89,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """The pod was made from another spec than the present one."""
     refusal: Refusal | None
     complaint: Complaint | None
-    used_up: bool
-    """Runners have worked for all of `spec.activeDeadlineSeconds`."""
+    asked: Reason | None
+    """Why the user wants no runner, where that is so: one of `ASKED`."""
     deadline: datetime | None
     """When time alone may change the facts."""
 
@@ -99,16 +98,6 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def second(self) -> datetime:
         """Now, to the second: what goes into the status."""
         return self.now.replace(microsecond=0)
-
-    @property
-    def suspend(self) -> bool:
-        """`spec.suspend`, even if the rest of the spec cannot be read."""
-        return self.task.spec.get("suspend") is True
-
-    @property
-    def cancel(self) -> bool:
-        """`spec.cancel`, likewise."""
-        return self.task.spec.get("cancel") is True
 
     @property
     def claimed(self) -> bool:
@@ -135,9 +124,11 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
         origin, problem = _origin(snapshot, plan=plan, resume=plan.spec.resume_from)
     wanted = pods.digest(task=task, plan=plan, settings=snapshot.settings) if plan is not None else None
     status = _with_entry(task, now=now)
+    if task.went_on:
+        status = replace(status, wake=None)
     pod = _pod_of(status=status, found=snapshot.pods) if _is_open(status) else None
     second = now.replace(microsecond=0)
-    status = _noticed(status=_gone_on(status, task=task), pod=pod, task=task, now=second)
+    status = _noticed(status=status, pod=pod, task=task, now=second)
     asked = _asked(task, status=status, now=now)
     policy = _policy(task.spec)
     refusal = _standing(snapshot.refusal, status=status, task=task)
@@ -154,7 +145,6 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
     made_from = pod.metadata.annotations.get(pods.ANNOTATION_DIGEST) if pod is not None else None
     return View(
         task=task,
-        pods=snapshot.pods,
         now=now,
         status=status,
         policy=policy,
@@ -166,7 +156,7 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
         changed=pod is not None and wanted is not None and made_from != wanted,
         refusal=refusal,
         complaint=snapshot.complaint if pod is not None and slow(pod, now=now) else None,
-        used_up=limits.used_up(spec=task.spec, status=status, now=now),
+        asked=asked,
         deadline=_deadline(pod, now=now),
     )
 
@@ -227,13 +217,6 @@ def _pod_of(*, status: Status, found: tuple[Pod, ...]) -> Pod | None:
     if status.pod_uid is not None:
         return next((pod for pod in found if pod.metadata.uid == status.pod_uid), None)
     return next((pod for pod in found if pod.attempt == status.attempt), None)
-
-
-def _gone_on(status: Status, *, task: Task) -> Status:
-    """Without the wait that the reported record has left behind."""
-    wake, point = status.wake, task.checkpoint
-    past = wake is not None and point is not None and point.seq > wake.park
-    return replace(status, wake=None) if past else status
 
 
 def _noticed(*, status: Status, pod: Pod | None, task: Task, now: datetime) -> Status:
@@ -341,15 +324,16 @@ def _vanished(*, status: Status, departed: Pod | None) -> End:
     return end
 
 
-_ASKED: Final = {
+ASKED: Final = {
     Reason.CANCELLED: "spec.cancel is set",
     Reason.SUSPENDED: "spec.suspend is set",
     Reason.DEADLINE_EXCEEDED: "spec.activeDeadlineSeconds is over",
 }
+"""Why a user wants no runner, in words."""
 
 
 def _asked(task: Task, *, status: Status, now: datetime) -> Reason | None:
-    """Whether the user wants no runner."""
+    """Whether the user wants no runner, even if the rest of the spec cannot be read."""
     if task.spec.get("cancel") is True:
         return Reason.CANCELLED
     if limits.used_up(spec=task.spec, status=status, now=now):
@@ -361,7 +345,7 @@ def _asked_for(*, end: End, asked: Reason | None) -> End:
     """A pod this operator deleted because the user asked was not disrupted."""
     if asked is None or end.outcome is not Outcome.DISRUPTED:
         return end
-    return End(outcome=Outcome.STOPPED, reason=asked, message=f"Stopped because {_ASKED[asked]}.")
+    return End(outcome=Outcome.STOPPED, reason=asked, message=f"Stopped because {ASKED[asked]}.")
 
 
 def _node_lost_at(pod: Pod) -> datetime | None:

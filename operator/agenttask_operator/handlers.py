@@ -123,14 +123,13 @@ def _inputs(task: Task) -> tuple[object, ...]:
     """All of a task that is the operator's to react to; the rest it wrote itself, or is progress."""
     point, retry = task.checkpoint, task.status.retry
     stalls = retry is not None and retry.stalls > 0
-    wake = task.status.wake
     return (
         task.metadata.generation,
         task.metadata.deletion_timestamp,
         (point.attempt, point.resumed_from, point.damage) if point is not None else None,
         # Whether a task that stalled has come further: its first step is what tells that it is over.
         stalls and point is not None and retry is not None and point.progress_digest != retry.progress_digest,
-        wake is not None and point is not None and point.seq > wake.park,
+        task.went_on,
     )
 
 

@@ -349,6 +349,12 @@ class Task(_Read, frozen=True, kw_only=True):
     checkpoint: Checkpoint | None = None
     """`status.checkpoint`, which the runner writes."""
 
+    @property
+    def went_on(self) -> bool:
+        """Whether a record newer than the park of `status.wake` is reported: nothing is waited for any more."""
+        wake, point = self.status.wake, self.checkpoint
+        return wake is not None and point is not None and point.seq > wake.park
+
 
 def read_task(raw: Mapping[str, Any]) -> Task:
     """Parse an AgentTask as the API server sent it."""

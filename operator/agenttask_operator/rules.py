@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from agenttask_operator import account, limits
 from agenttask_operator.exits import End
-from agenttask_operator.fold import View
+from agenttask_operator.fold import ASKED, View
 from agenttask_operator.observed import Attempt, Outcome, Phase, Status
 from agenttask_operator.reasons import Reason
 from agenttask_operator.status import Saying
@@ -57,20 +57,20 @@ def settled(view: View) -> Verdict | None:
 
 def cancelled(view: View) -> Verdict | None:
     """`spec.cancel`: stop the runner, then end."""
-    if not view.cancel:
+    if view.asked is not Reason.CANCELLED:
         return None
     if view.open:
-        return _stopping(view, why="spec.cancel is set")
+        return _stopping(view, asked=view.asked)
     saying = Saying(Reason.CANCELLED, "spec.cancel was set.")
     return Verdict(phase=Phase.CANCELLED, saying=saying, status=view.status)
 
 
 def timed_out(view: View) -> Verdict | None:
     """`spec.activeDeadlineSeconds` is over: stop the runner, then fail."""
-    if not view.used_up:
+    if view.asked is not Reason.DEADLINE_EXCEEDED:
         return None
     if view.open:
-        return _stopping(view, why="spec.activeDeadlineSeconds is over")
+        return _stopping(view, asked=view.asked)
     said = f"Runners have worked for {view.status.active_seconds} s, and spec.activeDeadlineSeconds is over"
     saying = Saying(Reason.DEADLINE_EXCEEDED, said)
     return _failed(view, saying=saying, status=view.status)
@@ -78,10 +78,10 @@ def timed_out(view: View) -> Verdict | None:
 
 def suspended(view: View) -> Verdict | None:
     """`spec.suspend`: stop the runner, then wait without one."""
-    if not view.suspend:
+    if view.asked is not Reason.SUSPENDED:
         return None
     if view.open:
-        return _stopping(view, why="spec.suspend is set")
+        return _stopping(view, asked=view.asked)
     saying = Saying(Reason.SUSPENDED, "spec.suspend is set; unset it to go on.")
     return Verdict(phase=view.idle_phase, saying=saying, status=replace(view.status, starting_since=None))
 
@@ -310,8 +310,8 @@ def _failed(view: View, *, saying: Saying, status: Status) -> Verdict:
     return Verdict(phase=Phase.FAILED, saying=saying, status=status)
 
 
-def _stopping(view: View, *, why: str) -> Verdict:
-    saying = Saying(Reason.STOPPING, f"{why}; attempt {view.status.attempt} records what it has and stops.")
+def _stopping(view: View, *, asked: Reason) -> Verdict:
+    saying = Saying(Reason.STOPPING, f"{ASKED[asked]}; attempt {view.status.attempt} records what it has and stops.")
     return Verdict(phase=view.status.phase or view.starting_phase, saying=saying, status=view.status)
 
 
