@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
+from typing import Final
 
 import msgspec
 
-from agenttask.agent.events import Charge, ModelSwitched, Parked, Replied, Stopped, Tokens, Try
+from agenttask.agent.events import Charge, ModelSwitched, Parked, Replied, Stopped, Try
 from agenttask.agent.state import KEPT_LATENCIES, AttemptTally, State
 
 GIVEN_UP = 1_000_000
 """Replies of a model that was given up: its turn is over, whatever comes next."""
+_COUNTED: Final = tuple(name for name in Charge.__struct_fields__ if name != "model_calls")
+"""What a charge and a state both count, under the same names."""
 
 
 def replied(state: State, event: Replied) -> State:
     """One reply more."""
     tally = state.attempts[-1] if state.attempts else AttemptTally(attempt=0)
-    tokens = event.tokens
     counted = msgspec.structs.replace(
-        state,
+        _paid(state, _price(event)),
         step=state.step + 1,
-        prompt_tokens=state.prompt_tokens + tokens.prompt,
-        cached_tokens=state.cached_tokens + tokens.cached,
-        completion_tokens=state.completion_tokens + tokens.completion,
-        reasoning_tokens=state.reasoning_tokens + tokens.reasoning,
-        cost_usd=state.cost_usd + (event.cost_usd or 0),
-        unpriced_calls=state.unpriced_calls + (event.cost_usd is None),
-        unpriced_tokens=state.unpriced_tokens + (0 if event.cost_usd is not None else _sum(tokens)),
         attempts=(*state.attempts[:-1], msgspec.structs.replace(tally, model_calls=tally.model_calls + 1)),
         author=state.author or event.asked,
         model=event.asked,
@@ -46,40 +42,47 @@ def apply(state: State, event: ModelSwitched | Stopped | Parked) -> State:
 
 def charged(state: State, charge: Charge) -> State:
     """A rewind left replies behind that were paid for."""
-    return msgspec.structs.replace(
-        state,
-        abandoned_model_calls=state.abandoned_model_calls + charge.model_calls,
-        tool_calls=state.tool_calls + charge.tool_calls,
-        prompt_tokens=state.prompt_tokens + charge.prompt_tokens,
-        cached_tokens=state.cached_tokens + charge.cached_tokens,
-        completion_tokens=state.completion_tokens + charge.completion_tokens,
-        reasoning_tokens=state.reasoning_tokens + charge.reasoning_tokens,
-        cost_usd=state.cost_usd + charge.cost_usd,
-        unpriced_calls=state.unpriced_calls + charge.unpriced_calls,
-        unpriced_tokens=state.unpriced_tokens + charge.unpriced_tokens,
-    )
+    abandoned = state.abandoned_model_calls + charge.model_calls
+    return msgspec.structs.replace(_paid(state, charge), abandoned_model_calls=abandoned)
 
 
 def charge_for(replies: Iterable[Replied]) -> Charge:
-    """What these replies cost."""
+    """What these replies cost, the tool calls they ask for included."""
     total = Charge()
     for reply in replies:
-        total = Charge(
-            model_calls=total.model_calls + 1,
-            tool_calls=total.tool_calls + len(reply.message.get("tool_calls") or ()),
-            prompt_tokens=total.prompt_tokens + reply.tokens.prompt,
-            cached_tokens=total.cached_tokens + reply.tokens.cached,
-            completion_tokens=total.completion_tokens + reply.tokens.completion,
-            reasoning_tokens=total.reasoning_tokens + reply.tokens.reasoning,
-            cost_usd=total.cost_usd + (reply.cost_usd or 0),
-            unpriced_calls=total.unpriced_calls + (reply.cost_usd is None),
-            unpriced_tokens=total.unpriced_tokens + (0 if reply.cost_usd is not None else _sum(reply.tokens)),
-        )
+        calls = len(reply.message.get("tool_calls") or ())
+        total = total.plus(msgspec.structs.replace(_price(reply), tool_calls=calls))
     return total
 
 
-def _sum(tokens: Tokens) -> int:
-    return tokens.prompt + tokens.completion
+def used(state: State) -> Charge:
+    """All that was paid for up to here, by the run itself and by those that it was forked from."""
+    own = Charge(
+        model_calls=state.step + state.abandoned_model_calls, **{name: getattr(state, name) for name in _COUNTED}
+    )
+    return own.plus(state.inherited or Charge())
+
+
+def _price(reply: Replied) -> Charge:
+    """What one reply cost, itself alone."""
+    tokens = reply.tokens
+    unpriced = reply.cost_usd is None
+    return Charge(
+        model_calls=1,
+        prompt_tokens=tokens.prompt,
+        cached_tokens=tokens.cached,
+        completion_tokens=tokens.completion,
+        reasoning_tokens=tokens.reasoning,
+        cost_usd=reply.cost_usd or Decimal(0),
+        unpriced_calls=int(unpriced),
+        unpriced_tokens=tokens.prompt + tokens.completion if unpriced else 0,
+    )
+
+
+def _paid(state: State, charge: Charge) -> State:
+    """With a charge in the totals; the model calls among it are the caller's to count."""
+    totals = {name: getattr(state, name) + getattr(charge, name) for name in _COUNTED}
+    return msgspec.structs.replace(state, **totals)
 
 
 def _tried(state: State, failed: tuple[Try, ...]) -> State:

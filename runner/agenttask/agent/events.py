@@ -59,6 +59,10 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     unpriced_calls: int = 0
     unpriced_tokens: int = 0
 
+    def plus(self, other: Charge) -> Charge:
+        """Both together."""
+        return Charge(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
 
 class Claimed(_Event, frozen=True, tag="claimed"):
     """A new attempt begins, and goes on from a state before the newest if it has a charge."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from agenttask.agent.events import Charge
+from agenttask.agent.accounts import used
 from agenttask.agent.state import State
 
 NOT_RUN: Final = "error: not run in this fork: the original had no result of this call yet"
@@ -40,7 +40,7 @@ def forked(state: State, *, prompt: str | None, results: bool) -> State:
         summarised=state.summarised,
         summary=state.summary,
         answer=state.answer if prompt is None else None,
-        inherited=_used(state),
+        inherited=used(state),
         author=state.author,
         latencies=state.latencies,
     )
@@ -58,19 +58,3 @@ def _bare(conversation: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
     for message in conversation:
         has_result = message["role"] == "tool" and message["content"] != NOT_RUN
         yield {**message, "content": LEFT_BEHIND} if has_result else message
-
-
-def _used(state: State) -> Charge:
-    """All that was paid for up to here, by the original and by what that one was forked from."""
-    before = state.inherited or Charge()
-    return Charge(
-        model_calls=before.model_calls + state.step + state.abandoned_model_calls,
-        tool_calls=before.tool_calls + state.tool_calls,
-        prompt_tokens=before.prompt_tokens + state.prompt_tokens,
-        cached_tokens=before.cached_tokens + state.cached_tokens,
-        completion_tokens=before.completion_tokens + state.completion_tokens,
-        reasoning_tokens=before.reasoning_tokens + state.reasoning_tokens,
-        cost_usd=before.cost_usd + state.cost_usd,
-        unpriced_calls=before.unpriced_calls + state.unpriced_calls,
-        unpriced_tokens=before.unpriced_tokens + state.unpriced_tokens,
-    )
