@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from agenttask.contract.spec import ConfigMapKeyRef, Model, SecretKeyRef
+from agenttask.contract.spec import ConfigMapKeyRef, Fallback, Model, SecretKeyRef
 
 ENV_MODEL_API_KEY: Final = "AGENTTASK_MODEL_API_KEY"
 """The main endpoint's key; that of the n-th fallback, if it has an endpoint of its own, is in `…_n`, from 1."""
@@ -37,14 +37,8 @@ class Endpoint:
 
 def endpoints_of(model: Model) -> tuple[Endpoint, ...]:
     """The main endpoint, and those of the fallbacks that have their own."""
-    main = Endpoint(
-        number=0,
-        base_url=model.base_url,
-        api_key_secret_ref=model.api_key_secret_ref,
-        ca_config_map_ref=model.ca_config_map_ref,
-        headers=model.headers,
-    )
-    others = (
+    chain: tuple[Model | Fallback, ...] = (model, *model.fallbacks)
+    return tuple(
         Endpoint(
             number=number,
             base_url=one.base_url,
@@ -52,10 +46,9 @@ def endpoints_of(model: Model) -> tuple[Endpoint, ...]:
             ca_config_map_ref=one.ca_config_map_ref,
             headers=one.headers,
         )
-        for number, one in enumerate(model.fallbacks, start=1)
+        for number, one in enumerate(chain)
         if one.base_url is not None
     )
-    return (main, *others)
 
 
 def _numbered(name: str, number: int) -> str:

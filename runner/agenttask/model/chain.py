@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agenttask.contract import Model, Price
+from agenttask.contract import Fallback, Model, Price
 from agenttask.model.failures import Failure, Trouble
 
 SUCCESS_WINDOW: Final = 10
@@ -32,19 +32,16 @@ class Link:
 
 def links_of(model: Model) -> tuple[Link, ...]:
     """The chain, the first model first."""
-    first = Link(number=0, name=model.name, endpoint=0, options=model.options, price=model.price)
-    return (
-        first,
-        *(
-            Link(
-                number=number,
-                name=one.name,
-                endpoint=0 if one.base_url is None else number,
-                options=one.options,
-                price=one.price,
-            )
-            for number, one in enumerate(model.fallbacks, start=1)
-        ),
+    chain: tuple[Model | Fallback, ...] = (model, *model.fallbacks)
+    return tuple(
+        Link(
+            number=number,
+            name=one.name,
+            endpoint=0 if one.base_url is None else number,
+            options=one.options,
+            price=one.price,
+        )
+        for number, one in enumerate(chain)
     )
 
 
