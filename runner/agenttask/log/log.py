@@ -25,7 +25,7 @@ from agenttask.errors import (
 from agenttask.log.blob import BlobWriter
 from agenttask.log.claim import Charge, Claimant, Claimed, OnCorruption, Recorded, Taken, put_or_read
 from agenttask.log.keys import Keys
-from agenttask.log.patience import Patience, PatientStore
+from agenttask.log.patience import Patience
 from agenttask.log.record import (
     MAX_RECORD_BYTES,
     Draft,
@@ -175,7 +175,7 @@ class Log:
         `Misconfigured` (the store takes the same key twice), what `charge` and `seed` raise, and store errors;
         `Unavailable` once the store gave no answer for `patience.claim_seconds`.
         """
-        patient = PatientStore(store, clock=clock, seconds=patience.claim_seconds, jitter=patience.jitter)
+        patient = patience.over(store, clock=clock)
         keys, table = Keys(prefix=prefix), Table()
         blobs = BlobWriter(store=patient, keys=keys, attempt=attempt, process=holder.process, table=table)
         reader = Reader(store=patient, keys=keys, task=task)

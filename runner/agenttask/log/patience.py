@@ -28,6 +28,10 @@ class Patience:
     jitter: Callable[[], float] = random.random
     """Numbers in [0, 1): pauses between tries are shortened by up to half."""
 
+    def over(self, store: Store, *, clock: Clock) -> PatientStore:
+        """The store with the patience of who only reads, or has not claimed yet."""
+        return PatientStore(store, clock=clock, seconds=self.claim_seconds, jitter=self.jitter)
+
 
 class PatientStore:
     """A store that repeats a call as long as that can help: `Unavailable` here means that the patience is used up.

@@ -11,7 +11,7 @@ from agenttask.errors import CheckpointLost
 from agenttask.log.chain import Found
 from agenttask.log.fetch import in_order
 from agenttask.log.keys import Keys
-from agenttask.log.patience import Patience, PatientStore
+from agenttask.log.patience import Patience
 from agenttask.log.restore import Reader, Restored, fetch
 from agenttask.log.survey import Progress
 from agenttask.store.base import Store
@@ -23,7 +23,7 @@ async def read(*, store: Store, prefix: str, clock: Clock, patience: Patience, a
     What a broken log cannot give is named in `lost`. Raises `CheckpointCorrupt` if nothing but the empty state is left,
     `CheckpointLost` if there is no way to record `at` any more, `FormatTooNew` and store errors.
     """
-    patient = PatientStore(store, clock=clock, seconds=patience.claim_seconds, jitter=patience.jitter)
+    patient = patience.over(store, clock=clock)
     keys = Keys(prefix=prefix)
     restored = await Reader(store=patient, keys=keys, upto=at).newest()
     if at is not None and (restored.tip is None or restored.tip.seq != at):
@@ -39,7 +39,7 @@ async def each_record(
 
     Raises `FormatTooNew` and store errors. Close it if it is left early.
     """
-    patient = PatientStore(store, clock=clock, seconds=patience.claim_seconds, jitter=patience.jitter)
+    patient = patience.over(store, clock=clock)
     keys = Keys(prefix=prefix)
     seqs = (await Reader(store=patient, keys=keys).list()).records
     async with aclosing(in_order(partial(fetch, seq, store=patient, keys=keys) for seq in seqs)) as records:

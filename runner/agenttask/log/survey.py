@@ -13,7 +13,7 @@ from agenttask.log.blob import verify
 from agenttask.log.chain import Bad, Found
 from agenttask.log.fetch import in_order
 from agenttask.log.keys import Keys
-from agenttask.log.patience import Patience, PatientStore
+from agenttask.log.patience import Patience
 from agenttask.log.record import BlobRef, Record, SnapshotRef
 from agenttask.log.restore import MOST_LOST, Listing, Reader, Restored, fetch
 from agenttask.log.snapshot import Manifest
@@ -65,7 +65,7 @@ async def survey(
     progress: Progress = lambda *_: None,
 ) -> Survey:
     """Read the whole log under `prefix`, every blob included. Raises `FormatTooNew` and store errors."""
-    patient = PatientStore(store, clock=clock, seconds=patience.claim_seconds, jitter=patience.jitter)
+    patient = patience.over(store, clock=clock)
     surveyor = _Surveyor(store=patient, keys=Keys(prefix=prefix), progress=progress)
     return await surveyor.survey()
 

@@ -23,7 +23,6 @@ from agenttask.errors import (
     Unavailable,
 )
 from agenttask.log import Patience
-from agenttask.log.patience import PatientStore
 from agenttask.logtool import cluster
 from agenttask.logtool.commands import COMMANDS
 from agenttask.logtool.desk import Desk, UsageError
@@ -98,7 +97,7 @@ async def _command(arguments: argparse.Namespace, *, place: Place, screen: Scree
     desk = Desk(
         place=place,
         store=store,
-        patient=PatientStore(store, clock=clock, seconds=patience.claim_seconds, jitter=patience.jitter),
+        patient=patience.over(store, clock=clock),
         screen=screen,
         clock=clock,
         patience=patience,
