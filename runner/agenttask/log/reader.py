@@ -33,15 +33,23 @@ async def read(*, store: Store, prefix: str, clock: Clock, patience: Patience, a
 
 
 async def each_record(
-    *, store: Store, prefix: str, clock: Clock, patience: Patience, progress: Progress = lambda *_: None
+    *,
+    store: Store,
+    prefix: str,
+    clock: Clock,
+    patience: Patience,
+    upto: int | None = None,
+    progress: Progress = lambda *_: None,
 ) -> AsyncGenerator[Found, None]:
     """Every record there is, in order, on the chain or not, verified by itself alone; large texts are not in place.
+
+    Nothing is read behind record `upto`, if one is named.
 
     Raises `FormatTooNew` and store errors. Close it if it is left early.
     """
     patient = patience.over(store, clock=clock)
     keys = Keys(prefix=prefix)
-    seqs = (await Reader(store=patient, keys=keys).list()).records
+    seqs = (await Reader(store=patient, keys=keys, upto=upto).list()).records
     async with aclosing(in_order(partial(fetch, seq, store=patient, keys=keys) for seq in seqs)) as records:
         done = 0
         async for each in records:

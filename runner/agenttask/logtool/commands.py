@@ -11,7 +11,6 @@ from agenttask.errors import CheckpointCorrupt, FormatTooNew, NotFound
 from agenttask.journal import restore as state_of
 from agenttask.log import (
     Bad,
-    Keys,
     Kind,
     Record,
     Survey,
@@ -98,14 +97,11 @@ async def _ls_records(desk: Desk, log: str) -> int:
 async def show(desk: Desk) -> int:
     """The conversation, with what happened in between."""
     log = await desk.log()
-    claims = []
-    async with aclosing(_each_record(desk, log)) as records:
-        async for each in records:
-            if isinstance(each, Record) and each.kind is Kind.CLAIM and each.seq <= (desk.at or each.seq):
-                claims.append(each)
-    found, _ = await desk.read(log)
-    desk.screen.clear()
+    found = await desk.restored(log)
     before, after = state_of(base=found.base, records=()), found.base.ref.seq if found.base else 0
+    async with aclosing(_each_record(desk, log, upto=after)) as records:
+        claims = [each async for each in records if isinstance(each, Record) and each.kind is Kind.CLAIM]
+    desk.screen.clear()
     entries = tell(state=before, after=after, records=found.records, claims=claims)
     if desk.output == "json":
         desk.screen.json({"log": log, "entries": [view.plain(entry) for entry in entries]})
@@ -128,7 +124,7 @@ async def verify(desk: Desk) -> int:
         except FormatTooNew as error:
             problems.append(str(error))
     tip = restored.tip if restored is not None else None
-    stored = sum((await _sizes(desk, found.keys)).values())
+    stored = sum((await _sizes(desk, found)).values())
     if desk.output == "json":
         desk.screen.json(
             {
@@ -194,7 +190,7 @@ async def prune(desk: Desk) -> int:
     known = desk.place.task
     keep_last = desk.keep_last or (known.keep_last if known else KEEP_LAST)
     keys = prunable(found, keep_last=keep_last)
-    sizes = await _sizes(desk, found.keys)
+    sizes = await _sizes(desk, found)
     total = sum(sizes.get(key, 0) for key in keys)
     if desk.yes:
         async with aclosing(in_order(partial(desk.patient.delete, key) for key in keys)) as deleted:
@@ -227,9 +223,14 @@ COMMANDS: Final[dict[str, Callable[[Desk], Awaitable[int]]]] = {
 }
 
 
-def _each_record(desk: Desk, log: str) -> AsyncGenerator[Record | Bad, None]:
+def _each_record(desk: Desk, log: str, *, upto: int | None = None) -> AsyncGenerator[Record | Bad, None]:
     return each_record(
-        store=desk.store, prefix=log, clock=desk.clock, patience=desk.patience, progress=desk.screen.count
+        store=desk.store,
+        prefix=log,
+        clock=desk.clock,
+        patience=desk.patience,
+        upto=upto,
+        progress=desk.screen.count,
     )
 
 
@@ -246,13 +247,11 @@ def _contradictions(found: Survey, place: Place) -> list[str]:
     return []
 
 
-async def _sizes(desk: Desk, keys: Keys) -> dict[str, int]:
-    entries = [
-        entry
-        for folder in (keys.records, keys.snapshots, keys.blobs, keys.lates)
-        for entry in await desk.patient.list(folder, after=None)
+async def _sizes(desk: Desk, found: Survey) -> dict[str, int]:
+    records, snapshots = [
+        await desk.patient.list(folder, after=None) for folder in (found.keys.records, found.keys.snapshots)
     ]
-    return {entry.key: entry.size for entry in entries}
+    return {entry.key: entry.size for entry in (*records, *snapshots, *found.blobs, *found.lates)}
 
 
 def _columns(titles: list[str], rows: list[list[object]], *, wide: bool, narrow: int) -> str:

@@ -57,14 +57,18 @@ class Desk:
         return await logs_below(self.place.path, store=self.patient)
 
     async def read(self, log: str) -> tuple[Restored, State]:
-        """The state that is asked for. Raises what reading a log raises."""
+        """The state that is asked for, put together. Raises what reading a log raises."""
+        found = await self.restored(log)
+        return found, restore(base=found.base, records=found.records)
+
+    async def restored(self, log: str) -> Restored:
+        """The state that is asked for, as what makes it up. Raises what reading a log raises."""
         try:
-            found = await self._read(log, at=self.at)
+            return await self._read(log, at=self.at)
         except (CheckpointLost, CheckpointCorrupt) as error:
             if self.at is None:
                 raise
             raise CheckpointLost(await self._reach(log)) from error
-        return found, restore(base=found.base, records=found.records)
 
     async def _read(self, log: str, *, at: int | None) -> Restored:
         return await read(store=self.store, prefix=log, clock=self.clock, patience=self.patience, at=at)
