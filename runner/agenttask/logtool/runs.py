@@ -44,7 +44,8 @@ async def logs_below(path: str, *, store: Store) -> list[str]:
 async def glance(path: str, *, store: Store) -> Run:
     """What one log is."""
     keys = Keys(prefix=path)
-    listed = await all_of(partial(store.list, each, after=None) for each in (keys.records, keys.snapshots, keys.blobs))
+    folders = (keys.records, keys.snapshots, keys.blobs, keys.lates)
+    listed = await all_of(partial(store.list, each, after=None) for each in folders)
     seqs = [seq for entry in listed[0] if (seq := keys.seq(entry.key)) is not None]
     return Run(
         path=path,
