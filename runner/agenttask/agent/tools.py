@@ -157,8 +157,7 @@ class Toolbox:
                 if means.http is not None:
                     key = idempotency_key(uid=self._caller.uid, call=call)
                     return await self._http.request(means.http, call=call, key=key, limit=tool.max_result_bytes)
-                argv = [*TOOLHOST, means.python] if means.python is not None else means.command or ()
-                return await self._execute(argv, tool, call)
+                return await self._execute(means, tool, call)
         except TimeoutError:
             return error(f"no result within {tool.timeout_seconds} s{unknown}")
         except TemplateError as wrong:
@@ -168,8 +167,9 @@ class Toolbox:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as wrong:
             return error(_words(wrong))
 
-    async def _execute(self, argv: Sequence[str], tool: Tool, call: Call) -> ToolResult:
-        is_python = tuple(argv[:-1]) == TOOLHOST
+    async def _execute(self, means: Tool | Probe, tool: Tool, call: Call) -> ToolResult:
+        is_python = means.python is not None
+        argv = means.command or () if means.python is None else (*TOOLHOST, means.python)
         key = idempotency_key(uid=self._caller.uid, call=call)
         own = {ENV_IDEMPOTENCY_KEY: key, **told(self._caller), **(self._python_path() if is_python else {})}
         limit = tool.max_result_bytes
