@@ -36,7 +36,6 @@ Open = Callable[[], AbstractAsyncContextManager[Any]]
 
 logging.getLogger("mcp").setLevel(logging.CRITICAL)  # what it has to say comes as an exception too
 
-
 _REFUSED: ContextVar[list[int]] = ContextVar("refused")
 """Statuses with which a server refused the request of this context because of its session."""
 
@@ -142,8 +141,7 @@ class Connection:
             self._drop()
             if refused:
                 raise NoAnswer(f"the server does not know the session (HTTP {refused[-1]})", sent=False) from error
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(_ended(owner)), CLOSE_SECONDS)
+            await asyncio.wait({owner}, timeout=CLOSE_SECONDS)
             raise NoAnswer(_why(owner), sent=not (alone and _was_refused(owner))) from error
         except NoAnswer:
             self._drop()
@@ -196,10 +194,6 @@ async def _either(one: asyncio.Future[Any], other: asyncio.Future[Any], *, secon
 
 def _lost(owner: asyncio.Task[None]) -> NoReturn:
     raise NoAnswer(_why(owner), sent=True)
-
-
-async def _ended(owner: asyncio.Task[None]) -> None:
-    await asyncio.wait({owner})
 
 
 def _heard(owner: asyncio.Task[None]) -> None:
