@@ -10,7 +10,7 @@ from agenttask.agent.state import State
 from agenttask.contract import Above, Budget
 
 SMALLEST_REPLY: Final = 16
-"""Tokens. For a reply that could not even be so long, no request is paid."""
+"""Tokens. For a reply that could not even be so long no request is paid, and a call that is made asks for as many."""
 
 
 def exhausted(*, state: State, budget: Budget) -> str | None:

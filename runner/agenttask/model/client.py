@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import httpx
 
+from agenttask.agent.budget import SMALLEST_REPLY
 from agenttask.agent.events import Try
 from agenttask.clock import Clock
 from agenttask.contract import Model, Price, RunnerReason, endpoints_of
@@ -24,8 +25,6 @@ from agenttask.model.prices import PriceList
 from agenttask.model.wire import Reply, addressed
 
 MAX_BACKOFF_SECONDS: Final = 60.0
-SMALLEST_REPLY: Final = 16
-"""Tokens. A call that is made is asked for that much at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
