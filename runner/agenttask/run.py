@@ -29,7 +29,7 @@ from agenttask.agent.result import Caller
 from agenttask.agent.settle import Settler
 from agenttask.agent.state import State
 from agenttask.agent.stop import Stop, StopRequested
-from agenttask.agent.toolbelt import Toolbelt
+from agenttask.agent.toolbelt import Toolbelt, is_guarded
 from agenttask.agent.toolbelt import opened as opened_tools
 from agenttask.clock import Clock
 from agenttask.contract import CONTRACT, Agent, Assignment, Model, Tool, log_prefix
@@ -329,11 +329,7 @@ def check_options(model: Model) -> None:
 
 def has_guarded_tools(agent: Agent) -> bool:
     """Whether it has, or may have, tools of which a call must not run twice."""
-    recoveries = [
-        *(tool.recovery for tool in agent.tools if tool.sleep is None),
-        *(server.recovery for server in agent.mcp_servers),
-    ]
-    return any(each != "Idempotent" for each in recoveries)
+    return any(map(is_guarded, agent.tools)) or any(server.recovery != "Idempotent" for server in agent.mcp_servers)
 
 
 def refuse_other_prompt(*, state: State, prompt: str | None) -> None:

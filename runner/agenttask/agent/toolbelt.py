@@ -31,7 +31,7 @@ class Toolbelt:
     @property
     def guarded(self) -> frozenset[str]:
         """The tools of which a call must not run twice."""
-        return frozenset(tool.name for tool in self.tools if tool.recovery != "Idempotent" and tool.sleep is None)
+        return frozenset(tool.name for tool in self.tools if is_guarded(tool))
 
     async def run(self, call: Call) -> ToolResult:
         """Run one call to its end. Being cancelled leaves nothing running."""
@@ -42,6 +42,11 @@ class Toolbelt:
     async def probe(self, call: Call) -> Probed | None:
         """What the tool's probe says of the call; None if it has none."""
         return await self._toolbox.probe(call)
+
+
+def is_guarded(tool: Tool) -> bool:
+    """Whether a call of it must not run twice."""
+    return tool.recovery != "Idempotent" and tool.sleep is None
 
 
 @contextlib.asynccontextmanager
