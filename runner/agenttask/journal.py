@@ -25,7 +25,7 @@ from agenttask.agent.events import (
     ToolReturned,
     decode,
     encode,
-    reply_in,
+    replies_in,
 )
 from agenttask.agent.frozen import freeze, thaw
 from agenttask.agent.reducer import fold, reduce
@@ -76,8 +76,7 @@ def charge(left: Left, *, guarded: bool) -> dict[str, Any]:
     if guarded and left.unreadable:
         numbers = ", ".join(map(str, left.unreadable))
         raise InDoubt(f"calls that must not run twice may have been begun in records {numbers}; {REWIND_ADVICE}")
-    replies = [reply for event in events if (reply := reply_in(event)) is not None]
-    plain: dict[str, Any] = msgspec.to_builtins(charge_for(replies))
+    plain: dict[str, Any] = msgspec.to_builtins(charge_for(replies_in(events)))
     return plain
 
 
@@ -203,13 +202,12 @@ class Journal:
 
     async def _append(self, batch: list[_Waiting]) -> None:
         events = tuple(waiting.event for waiting in batch)
-        replies = [reply for event in events if (reply := reply_in(event)) is not None]
         if self._log.snapshot_due:
             await self._log.snapshot(frozen(self._durable))
         ref = await self._log.append(
             kind=_kind(events),
             events=[encode(event) for event in events],
-            step=self._durable.step + len(replies),
+            step=self._durable.step + len(replies_in(events)),
             max_steps=self._max_steps,
             retry=sum(len(event.failed) for event in events if isinstance(event, Replied | ModelSwitched)),
         )

@@ -7,6 +7,7 @@ an attempt, so that a fold sees where one attempt ends and the next begins.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, TypeAlias
@@ -275,9 +276,10 @@ VOLATILE = "volatile"
 """The log's key for what stays out of its progress digest."""
 
 
-def reply_in(event: Event) -> Replied | None:
-    """The reply of a model that an event brings, if it brings one."""
-    return event.reply if isinstance(event, Summarised) else event if isinstance(event, Replied) else None
+def replies_in(events: Iterable[Event]) -> list[Replied]:
+    """The replies of models that events bring, as steps or as summaries."""
+    brought = (event.reply if isinstance(event, Summarised) else event for event in events)
+    return [reply for reply in brought if isinstance(reply, Replied)]
 
 
 def encode(event: Event) -> dict[str, Any]:
