@@ -64,9 +64,13 @@ def _check_server(server: McpServer, agent: Agent) -> None:
         raise SpecInvalid(f"{of} is there twice")
     if (server.url is None) == (not server.command):
         raise SpecInvalid(f"{of}: exactly one of url and command is needed")
-    if any("\0" in word for word in server.command or ()):
-        raise SpecInvalid(f"{of}: a command cannot have NUL characters in it")
+    _check_command(server.command, of=of)
     _check_passed(server.pass_env, of=of)
+
+
+def _check_command(words: Sequence[str] | None, *, of: str) -> None:
+    if any("\0" in word for word in words or ()):
+        raise SpecInvalid(f"{of}: a command cannot have NUL characters in it")
 
 
 def _check_passed(names: Sequence[str], *, of: str) -> None:
@@ -82,8 +86,7 @@ def _check_means(means: Tool | Probe, *, tool: Tool, of: str) -> None:
         raise SpecInvalid(f"{of}: exactly one of {kinds} is needed")
     if sleep is not None and tool.probe is not None:
         raise SpecInvalid(f"{of}: to sleep twice does no harm; it needs no probe")
-    if any("\0" in word for word in means.command or ()):
-        raise SpecInvalid(f"{of}: a command cannot have NUL characters in it")
+    _check_command(means.command, of=of)
     if means.http is not None:
         try:
             asked = sorted(names([means.http.url, means.http.body]))
