@@ -218,7 +218,8 @@ def table(savings: Sequence[Saving], costs: Sequence[Cost]) -> str:
         lines.append("| " + " | ".join(row) + " |")
     lines += [
         "",
-        f"| everySteps | run of {COSTED_STEPS} steps, ms | all of the store, ms | share | records behind the claim |",
+        f"| everySteps | run of {COSTED_STEPS} steps, ms | all of the store, ms | share "
+        "| records behind the claim, ms |",
         "|" + " --- |" * 5,
     ]
     for one in costs:
