@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -23,10 +22,13 @@ from agenttask.agent.checks import check_answer, check_schemas, check_tools
 from agenttask.agent.mcp_tools import McpTools
 from agenttask.agent.result import Caller
 from agenttask.agent.tools import Toolbox, told
+from agenttask.clock import SystemClock
 from agenttask.contract import Agent, Endpoint, TaskSpec, endpoints_of, secrets_of
 from agenttask.errors import AgentTaskError, SpecInvalid
 from agenttask.local import code_of, with_model
 from agenttask.manifest import Manifest, find, parse, spec_schema
+from agenttask.model.endpoint import Deadlines, ModelEndpoint
+from agenttask.model.failures import ModelError
 from agenttask.rules import broken
 from agenttask.run import check_options
 
@@ -131,18 +133,27 @@ async def _silent(agent: Agent, *, environment: Mapping[str, str]) -> AsyncItera
 
 
 async def _endpoint(endpoint: Endpoint, *, environment: Mapping[str, str]) -> str | None:
-    """Asks for the list of models, which most endpoints have and which costs nothing."""
-    certificates = environment.get(endpoint.ca_env)
     key = environment.get(endpoint.key_env, "").strip()
-    headers = {**endpoint.headers, **({"authorization": f"Bearer {key}"} if key else {})}
     try:
-        trusted = ssl.create_default_context(cadata=certificates) if certificates else True
-        async with httpx.AsyncClient(timeout=SECONDS, verify=trusted) as http:
-            answer = await http.get(f"{endpoint.base_url.rstrip('/')}/models", headers=headers)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        there = ModelEndpoint(
+            endpoint=endpoint,
+            api_key=key,
+            certificates=environment.get(endpoint.ca_env),
+            clock=SystemClock(),
+            deadlines=Deadlines(),
+            transport=None,
+        )
+    except ModelError as error:
+        return str(error)
+    try:
+        async with asyncio.timeout(SECONDS):
+            status = await there.look()
+    except (httpx.HTTPError, OSError) as error:
         return f"model: {endpoint.base_url} does not answer: {type(error).__name__} {error}".rstrip()
-    if answer.status_code in {401, 403} and key:
-        return f"model: {endpoint.base_url} refuses the key in {endpoint.key_env}: HTTP {answer.status_code}"
+    finally:
+        await there.close()
+    if status in {401, 403} and key:
+        return f"model: {endpoint.base_url} refuses the key in {endpoint.key_env}: HTTP {status}"
     return None
 
 

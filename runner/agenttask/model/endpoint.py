@@ -89,6 +89,13 @@ class ModelEndpoint:
         """Drops the connections."""
         await self._http.aclose()
 
+    async def look(self) -> int:
+        """The status under which it lists its models: most have such a list, and it costs nothing.
+
+        Raises what httpx does; waits without end.
+        """
+        return (await self._http.get(self._url.join("../models"))).status_code
+
     async def ask(
         self,
         *,
@@ -271,7 +278,7 @@ def _trust(certificates: str | None) -> ssl.SSLContext | bool:
         return True
     try:
         return ssl.create_default_context(cadata=certificates)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:  # the last says that they are not ASCII
         raise ModelError(
             reason=RunnerReason.SPEC_INVALID, message=f"the model's certificates cannot be read: {error}"
         ) from error

@@ -118,6 +118,24 @@ def test_with_connect_whoever_does_not_answer_is_named(tmp_path: Path, model: st
     assert third.startswith("MCP server desk does not give its tools")
 
 
+OUR_SIDE: dict[str, tuple[dict[str, str], str]] = {
+    "a key that no header can carry": ({"AGENTTASK_MODEL_API_KEY": "\u00e9"}, "the model's API key has characters"),
+    "certificates that are none": ({"AGENTTASK_MODEL_CA": "none"}, "the model's certificates cannot be read"),
+    "certificates that are no ASCII": ({"AGENTTASK_MODEL_CA": "\u2013"}, "the model's certificates cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", OUR_SIDE)
+def test_with_connect_what_cannot_be_sent_to_a_model_is_named_as_a_runner_would(
+    case: str, tmp_path: Path, model: str
+) -> None:
+    environment, says = OUR_SIDE[case]
+    (problem,) = said(
+        write(tmp_path, agent={"model": {"baseURL": model, "name": "m"}}), connect=True, environment=environment
+    )
+    assert problem.startswith(says)
+
+
 def test_the_command_says_it_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path)
     assert main(["validate", str(file)]) == 0

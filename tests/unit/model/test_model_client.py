@@ -458,8 +458,9 @@ async def test_a_reply_has_its_price_at_once() -> None:
     assert (await answered(endpoint.client(model=model))).cost_usd == Decimal("0.35")
 
 
-def test_certificates_that_are_none_are_the_spec_s_fault() -> None:
+@pytest.mark.parametrize(("given", "cause"), [("no certificate", ssl.SSLError), ("no ASCII \u2013", TypeError)])
+def test_certificates_that_are_none_are_the_spec_s_fault(given: str, cause: type[Exception]) -> None:
     with pytest.raises(ModelError) as error:
-        Endpoint([whole]).client(secrets={ENV_MODEL_CA: "no certificate"})
+        Endpoint([whole]).client(secrets={ENV_MODEL_CA: given})
     assert error.value.reason is RunnerReason.SPEC_INVALID
-    assert isinstance(error.value.__cause__, ssl.SSLError | ValueError)
+    assert isinstance(error.value.__cause__, cause)
