@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import secrets
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
+from tests.api import forked
 from tests.api.runner.local_process import LocalProcess, Place
 from tests.e2e.harness.model import ScriptedModel, calls, says_sum
 from tests.e2e.harness.tools import ToolServer, number_of
 
 STEPS = 12
 ANSWER = f"The sum is {sum(map(number_of, range(1, STEPS)))}."
-
-ONE_AT_A_TIME = threading.Lock()
-"""Starting a process asks after all others too, and a second thread that does so finds its exit code gone."""
 
 
 @pytest.fixture(scope="session")
@@ -41,14 +36,6 @@ def tool_server() -> Iterator[ToolServer]:
     server.close()
 
 
-@pytest.fixture(scope="session")
-def processes() -> ForkServerContext:
-    """Where local runs come from: forked from a server that has everything imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.api.runner.local_process"])
-    return context
-
-
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A task of twelve steps: eleven tool calls, one by one, and an answer that is wrong if a result is missing."""
@@ -57,7 +44,6 @@ class Job:
     folder: Path
     model: ScriptedModel
     tools: ToolServer
-    processes: ForkServerContext
 
     @property
     def file(self) -> Path:
@@ -119,10 +105,7 @@ class Job:
             environment=self.environment,
             dies=dies,
         )
-        process = self.processes.Process(target=local.run)
-        with ONE_AT_A_TIME:
-            process.start()
-        return process
+        return forked.start(local.run)
 
     def run(self, *, dies: Place | None = None) -> int:
         """Run the file to the process's end; its exit code, negative for a signal."""
@@ -130,11 +113,7 @@ class Job:
 
     def end(self, process: ForkServerProcess) -> int:
         """Wait for a process."""
-        assert connection.wait([process.sentinel], timeout=60), f"the runner hangs:\n{self.lines}"
-        with ONE_AT_A_TIME:
-            process.join()
-        assert process.exitcode is not None
-        return process.exitcode
+        return forked.end(process, lines=self.folder / "lines")
 
     def repeated(self) -> int:
         """Model calls made more than once, by aimock's journal."""
@@ -148,12 +127,12 @@ class MakeJob(Protocol):
 
 
 @pytest.fixture
-def make_job(tmp_path: Path, model: ScriptedModel, tool_server: ToolServer, processes: ForkServerContext) -> MakeJob:
+def make_job(tmp_path: Path, model: ScriptedModel, tool_server: ToolServer) -> MakeJob:
     def make(*, delay_seconds: float = 0.0) -> Job:
         name = f"job-{secrets.token_hex(4)}"
         folder = tmp_path / name
         folder.mkdir()
-        job = Job(name=name, folder=folder, model=model, tools=tool_server, processes=processes)
+        job = Job(name=name, folder=folder, model=model, tools=tool_server)
         model.script(
             name, [*(calls(("number", {"n": n})) for n in range(1, STEPS)), says_sum()], delay_seconds=delay_seconds
         )

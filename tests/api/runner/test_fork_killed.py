@@ -80,7 +80,7 @@ def on_s3(cluster: object, make_job: MakeJob) -> OnS3:
 
 def adopt(job: Job, **more: Any) -> OnS3:
     """The job, on the server."""
-    return OnS3(name=job.name, folder=job.folder, model=job.model, tools=job.tools, processes=job.processes, **more)
+    return OnS3(name=job.name, folder=job.folder, model=job.model, tools=job.tools, **more)
 
 
 def fork_of(original: OnS3, job: Job, **resume: Any) -> OnS3:

@@ -9,7 +9,6 @@ import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from agenttask.contract import Exit, Location
 from agenttask.log import Patience, read
 from agenttask.store import open_store
 
+from tests.api import forked
 from tests.api.runner.local_process import LocalProcess
 from tests.api.runner.recording_proxy import RecordingProxy
 from tests.e2e.harness.model import Fault, ScriptedModel, calls, refuses, says_sum
@@ -49,7 +49,6 @@ class Chain:
     third: str
     folder: Path
     proxy: RecordingProxy
-    processes: ForkServerContext
 
     def manifest(self) -> dict[str, Any]:
         return {
@@ -89,11 +88,7 @@ class Chain:
                 **self.proxy.environment,
             },
         )
-        process = self.processes.Process(target=local.run)
-        process.start()
-        process.join(timeout=60)
-        assert process.exitcode is not None
-        return process.exitcode
+        return forked.end(forked.start(local.run), lines=local.lines)
 
     async def told(self) -> str:
         """All that anybody can read of the run: its answer, its lines, its records."""
@@ -105,9 +100,9 @@ class Chain:
 
 
 @pytest.fixture
-def chain(tmp_path: Path, proxy: RecordingProxy, processes: ForkServerContext) -> Chain:
+def chain(tmp_path: Path, proxy: RecordingProxy) -> Chain:
     first, second, third = (f"m-{secrets.token_hex(4)}" for _ in range(3))
-    return Chain(first=first, second=second, third=third, folder=tmp_path, proxy=proxy, processes=processes)
+    return Chain(first=first, second=second, third=third, folder=tmp_path, proxy=proxy)
 
 
 def quotes(key: str, *, status: int) -> Fault:

@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerContext
-from pathlib import Path
 
 import pytest
 
-from tests.api.runner.conftest import Job
+from tests.api.runner.conftest import Job, MakeJob
 from tests.api.runner.effects import Account, EffectServer, booked, tools
 from tests.api.runner.local_process import THINKING_SECONDS, Place
 from tests.api.waiting import until
-from tests.e2e.harness.model import Reply, ScriptedModel, says_sum
-from tests.e2e.harness.tools import ToolServer
+from tests.e2e.harness.model import Reply, says_sum
 
 ANSWER = f"The sum is {1 + 2 + 4 + 8}."
 FIRST = 9
@@ -52,19 +48,13 @@ def server() -> Iterator[EffectServer]:
 class Bench:
     """Makes tasks and kills their first process."""
 
-    folder: Path
-    model: ScriptedModel
-    tool_server: ToolServer
-    processes: ForkServerContext
+    make_job: MakeJob
     server: EffectServer
 
     def job(self, *, recovery: str, on_doubt: str = "TellModel", thinking: float = 0.0) -> tuple[Job, Account]:
-        name = f"job-{secrets.token_hex(4)}"
-        folder = self.folder / name
-        folder.mkdir()
-        job = Job(name=name, folder=folder, model=self.model, tools=self.tool_server, processes=self.processes)
-        account = self.server.accounts[name] = Account(keyed=recovery == "Idempotent")
-        self.model.script(name, [asks(1, 2), asks(4, 8), says_sum()], delay_seconds=thinking)
+        job = self.make_job()
+        account = self.server.accounts[job.name] = Account(keyed=recovery == "Idempotent")
+        job.model.script(job.name, [asks(1, 2), asks(4, 8), says_sum()], delay_seconds=thinking)
         self.write(job, recovery=recovery, on_doubt=on_doubt)
         return job, account
 
@@ -81,10 +71,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(
-    tmp_path: Path, model: ScriptedModel, tool_server: ToolServer, processes: ForkServerContext, server: EffectServer
-) -> Bench:
-    return Bench(folder=tmp_path, model=model, tool_server=tool_server, processes=processes, server=server)
+def bench(make_job: MakeJob, server: EffectServer) -> Bench:
+    return Bench(make_job=make_job, server=server)
 
 
 def check(job: Job, account: Account, *, recovery: str, where: str) -> bool:

@@ -1,13 +1,8 @@
-"""A writing process killed at every store call, and between any two file operations: what was acknowledged stands.
-
-The processes are forked from a server that has everything imported, so that a hundred of them take seconds.
-"""
+"""A writing process killed at every store call, and between any two file operations: what was acknowledged stands."""
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -15,30 +10,17 @@ from agenttask.clock import SystemClock
 from agenttask.log import Kind, Patience, read
 from agenttask.store.filesystem import FilesystemStore
 
+from tests.api import forked
 from tests.api.store.killed_writer import PREFIX, STEPS, Place, Writer, steps_of
 
 
-@pytest.fixture(scope="module")
-def processes() -> ForkServerContext:
-    """Where writers come from; pytest is loaded there once, or each of them would load it anew."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "tests.api.store.killed_writer"])
-    return context
-
-
-def run(processes: ForkServerContext, writer: Writer) -> int:
+def run(writer: Writer) -> int:
     """Let a writer live; its exit code."""
-    process = processes.Process(target=writer.run)
-    process.start()
-    process.join(timeout=30)
-    assert process.exitcode is not None, "the writer hangs"
-    return process.exitcode
+    return forked.end(forked.start(writer.run), seconds=30)
 
 
 @pytest.mark.parametrize("when", ["before", "after", "file operation"])
-async def test_a_writer_killed_at_any_store_call_loses_nothing_it_had_acknowledged(
-    processes: ForkServerContext, tmp_path: Path, when: str
-) -> None:
+async def test_a_writer_killed_at_any_store_call_loses_nothing_it_had_acknowledged(tmp_path: Path, when: str) -> None:
     number, killed = 0, True
     while killed:
         number += 1
@@ -46,7 +28,7 @@ async def test_a_writer_killed_at_any_store_call_loses_nothing_it_had_acknowledg
         root.mkdir(parents=True)
         acknowledged.touch()
         dies = Place(when=when, number=number)
-        code = run(processes, Writer(root=root, attempt=1, acknowledged=acknowledged, dies=dies))
+        code = run(Writer(root=root, attempt=1, acknowledged=acknowledged, dies=dies))
         killed = code == -signal.SIGKILL
         assert killed or code == 0
         promised = [int(line) for line in acknowledged.read_text().split()]
@@ -56,7 +38,7 @@ async def test_a_writer_killed_at_any_store_call_loses_nothing_it_had_acknowledg
         assert steps_of(records)[: len(promised)] == promised
         assert len(steps_of(records)) <= len(promised) + 1, "at most the record in flight is there besides"
 
-        assert run(processes, Writer(root=root, attempt=2, acknowledged=acknowledged, dies=None)) == 0
+        assert run(Writer(root=root, attempt=2, acknowledged=acknowledged, dies=None)) == 0
         records = (await read(store=store, prefix=PREFIX, clock=SystemClock(), patience=Patience())).records
         assert steps_of(records) == list(range(1, STEPS + 1)), "as in an undisturbed run"
         assert records[-1].kind is Kind.FINAL

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import connection
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -17,35 +13,19 @@ from agenttask.clock import SystemClock
 from agenttask.log import Patience, read, survey
 from agenttask.store.filesystem import FilesystemStore
 
+from tests.api import forked
 from tests.api.store.killed_keeper import POLICY, PREFIX, STEPS, Place, When, Writer, steps_of
 
 AT_ONCE = max(2, os.cpu_count() or 2)
 EVERY_CALL = 120
 """An undisturbed run makes more calls than this."""
-ONE_AT_A_TIME = threading.Lock()
-"""Starting a process asks after all others too, and a second thread that does so finds its exit code gone."""
 MORE_STEPS = 4
 """What a successor does before it finishes: enough to come to a snapshot where one is due."""
 
 
-@pytest.fixture(scope="module")
-def processes() -> ForkServerContext:
-    """Where writers come from; pytest is loaded there once, or each of them would load it anew."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "tests.api.store.killed_keeper"])
-    return context
-
-
-def run(processes: ForkServerContext, writer: Writer) -> int:
+def run(writer: Writer) -> int:
     """Let a writer live; its exit code."""
-    process = processes.Process(target=writer.run)
-    with ONE_AT_A_TIME:
-        process.start()
-    assert connection.wait([process.sentinel], timeout=60), "the writer hangs"
-    with ONE_AT_A_TIME:
-        process.join()
-    assert process.exitcode is not None
-    return process.exitcode
+    return forked.end(forked.start(writer.run))
 
 
 async def judge(root: Path, promised: list[int], *, finished: bool) -> None:
@@ -62,19 +42,19 @@ async def judge(root: Path, promised: list[int], *, finished: bool) -> None:
     assert len(seen.snapshots) <= POLICY.keep_last + 2, "retention has done its work, but for what was under way"
 
 
-def killed_at(processes: ForkServerContext, root: Path, place: Place) -> bool:
+def killed_at(root: Path, place: Place) -> bool:
     """One life, and a shorter one of its successor; whether the first was killed."""
     root.mkdir()
     acknowledged, again, store = root / "acknowledged", root / "again", root / "store"
     for file in (acknowledged, again):
         file.touch()
     store.mkdir()
-    code = run(processes, Writer(root=store, attempt=1, acknowledged=acknowledged, dies=place))
+    code = run(Writer(root=store, attempt=1, acknowledged=acknowledged, dies=place))
     assert code in (0, -signal.SIGKILL), code
     over = STEPS in _lines(acknowledged)
     if (store / PREFIX / "log").exists():
         asyncio.run(judge(store, _lines(acknowledged), finished=over))
-    assert run(processes, Writer(root=store, attempt=2, acknowledged=again, steps=MORE_STEPS)) == 0
+    assert run(Writer(root=store, attempt=2, acknowledged=again, steps=MORE_STEPS)) == 0
     assert not set(_lines(acknowledged)) & set(_lines(again)), "what was acknowledged is not done again"
     asyncio.run(judge(store, _lines(acknowledged) + _lines(again), finished=True))
     return code != 0
@@ -86,14 +66,14 @@ def _lines(file: Path) -> list[int]:
 
 @pytest.mark.parametrize("when", When)
 def test_a_writer_killed_at_every_store_call_of_fifty_records_loses_nothing_acknowledged(
-    processes: ForkServerContext, tmp_path: Path, when: When
+    tmp_path: Path, when: When
 ) -> None:
     number, killed = 0, True
     with ThreadPoolExecutor(AT_ONCE) as threads:
         while killed:
             batch = range(number + 1, number + 1 + 4 * AT_ONCE)
             number = batch[-1]
-            lives = [threads.submit(killed_at, processes, tmp_path / f"{each}", Place(when, each)) for each in batch]
+            lives = [threads.submit(killed_at, tmp_path / f"{each}", Place(when, each)) for each in batch]
             ends = [life.result() for life in lives]
             killed = all(ends)
     assert number > EVERY_CALL
