@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from agenttask_operator.decide import Decision, decide
 from agenttask_operator.fold import Snapshot
 from agenttask_operator.observed import Counts, Outcome, Phase, Retry, Status
@@ -74,18 +75,10 @@ def check(given: Snapshot, want: Want) -> None:
     assert seen(given, first) == want
     if first.status is None or first.create or first.delete:
         return
-    after = Snapshot(
-        task=task(
-            spec=given.task.spec,
-            status=first.status,
-            checkpoint=given.task.checkpoint,
-            generation=given.task.metadata.generation,
-        ),
-        pods=given.pods,
-        settings=given.settings,
-        departed=given.departed,
-        refusal=given.refusal,
-        complaint=given.complaint,
-        gone=given.gone,
+    after = task(
+        spec=given.task.spec,
+        status=first.status,
+        checkpoint=given.task.checkpoint,
+        generation=given.task.metadata.generation,
     )
-    assert not decide(snapshot=after, now=NOW).writes
+    assert not decide(snapshot=msgspec.structs.replace(given, task=after), now=NOW).writes
