@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
 import httpx
 from agenttask.agent.events import Event, ModelSwitched, Replied, Stopped, Try
@@ -20,7 +19,6 @@ from agenttask.contract import (
     HttpTool,
     Location,
     Model,
-    RunnerStatus,
     TaskSpec,
     Tool,
     log_prefix,
@@ -29,11 +27,11 @@ from agenttask.endings import Ending
 from agenttask.journal import events_of, restore
 from agenttask.log import Holder, Patience, Restored, read
 from agenttask.run import Surroundings, run_attempt
-from agenttask.status_api import Answer
 from agenttask.store.memory import MemoryStore
 
 from tests.e2e.harness.model import Call, Fault, Reply, ScriptedModel, calls, says_sum
 from tests.e2e.harness.tools import ToolServer, Use, number_of
+from tests.unit.agent.conftest import Said, StatusBoard
 
 KEY = "sk-very-secret"
 TRIED = Replied | ModelSwitched | Stopped
@@ -50,30 +48,6 @@ class ShortClock(SystemClock):
         await super().sleep(seconds / 100)
 
 
-@dataclass
-class Board:
-    """The task's status, as it was reported."""
-
-    reported: list[RunnerStatus] = field(default_factory=list)
-
-    async def apply(self, status: RunnerStatus) -> tuple[Answer, str]:
-        self.reported.append(status)
-        return Answer.ACCEPTED, ""
-
-    async def close(self) -> None:
-        return None
-
-
-@dataclass
-class Said:
-    """What the runner said, and what became durable."""
-
-    lines: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def say(self, event: str, **facts: Any) -> None:
-        self.lines.append((event, facts))
-
-
 @dataclass(kw_only=True)
 class ModelTask:
     """A task of `turns` turns: a tool call in each but the last, and an answer that is wrong if a result is missing."""
@@ -85,7 +59,7 @@ class ModelTask:
     turns: int = 3
     secrets: Mapping[str, str] = field(default_factory=lambda: {"AGENTTASK_MODEL_API_KEY": KEY})
     clock: ShortClock = field(default_factory=ShortClock)
-    board: Board = field(default_factory=Board)
+    board: StatusBoard = field(default_factory=StatusBoard)
     said: Said = field(default_factory=Said)
     objects: dict[str, bytes] = field(default_factory=dict)
     transport: httpx.AsyncBaseTransport | None = None

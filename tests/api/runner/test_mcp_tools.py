@@ -27,6 +27,7 @@ from agenttask.contract import Header, McpServer, SecretKeyRef
 from agenttask.errors import SpecInvalid, ToolsUnavailable
 
 from tests.api.runner.conftest import MakeJob
+from tests.api.store import servers
 from tests.api.waiting import until
 from tests.e2e.harness.model import PEERS, calls, says_sum
 
@@ -63,9 +64,7 @@ class Listening:
     """A server process on a port of its own, to be killed and started again there."""
 
     def __init__(self, argv: Callable[[int], Sequence[str]], *, path: str = "/mcp") -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = servers.free_port()
         self.url = f"http://127.0.0.1:{self.port}{path}"
         self._argv = argv
         self._process: subprocess.Popen[bytes] | None = None
