@@ -24,6 +24,10 @@ class Answer:
         """An S3 error document."""
         return cls(status=status, body=f"<Error><Code>{code}</Code><Message>canned</Message></Error>".encode())
 
+    def whole(self) -> bytes:
+        """All that goes over the wire, for who sends it by himself."""
+        return f"HTTP/1.1 {self.status} Canned\r\nContent-Length: {len(self.body)}\r\n\r\n".encode() + self.body
+
 
 @dataclass(kw_only=True)
 class Canned:

@@ -7,8 +7,10 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from agenttask.contract import Location
 from agenttask.store import Store, s3
 from agenttask.store.filesystem import FilesystemStore
 from agenttask.store.memory import MemoryStore
@@ -35,6 +37,11 @@ class Server:
         """A store in the bucket, or in another one."""
         return S3Store(bucket=bucket or self.bucket, server=s3.Server(endpoint=self.endpoint, region=self.region))
 
+    def location(self, **changes: Any) -> Location:
+        """The bucket as a task's log would lie there, but for `changes`."""
+        place = {"bucket": self.bucket, "endpoint": self.endpoint, "region": self.region}
+        return Location(type="s3", **{**place, **changes})
+
 
 @pytest.fixture(autouse=True)
 def _no_machine_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -44,6 +51,12 @@ def _no_machine_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def sign_in(process: servers.S3Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this server's keys in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", process.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", process.secret_access_key)
 
 
 @pytest.fixture
@@ -65,8 +78,7 @@ def versitygw(
     versitygw_process: servers.S3Process, monkeypatch: pytest.MonkeyPatch, _no_machine_credentials: None
 ) -> Server:
     """versitygw's S3."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", versitygw_process.access_key_id)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", versitygw_process.secret_access_key)
+    sign_in(versitygw_process, monkeypatch)
     return Server(endpoint=versitygw_process.endpoint, region=servers.REGION, bucket=servers.BUCKET)
 
 

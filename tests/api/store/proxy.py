@@ -13,6 +13,8 @@ from enum import Enum
 from typing import Final
 from urllib.parse import urlsplit
 
+from tests.api.store.canned import Answer
+
 HELD_SECONDS: Final = 0.05
 LATE_SECONDS: Final = 0.15
 _STREAM_LIMIT: Final = 64 << 20
@@ -146,7 +148,7 @@ class Proxy:
         misfortune = self.plan(request)
         self.befallen.append(misfortune)
         if misfortune in _CODES:
-            writer.write(_error(*_CODES[misfortune]))
+            writer.write(Answer.error(*_CODES[misfortune]).whole())
             return True
         if misfortune is Misfortune.DROP_BEFORE:
             return False
@@ -201,9 +203,3 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-
-
-def _error(status: int, code: str) -> bytes:
-    body = f"<Error><Code>{code}</Code><Message>the proxy says so</Message></Error>".encode()
-    head = f"HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body

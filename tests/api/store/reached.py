@@ -1,4 +1,4 @@
-"""One server's store, reached straight or through a proxy."""
+"""One server, and its store, reached straight or through a proxy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from agenttask.store.redis import Server as RedisServer
 
 from tests.api.store import servers
 from tests.api.store.conftest import Server
+from tests.api.store.proxy import Plan, Proxy
+
+
+def before(server: Server | servers.RedisProcess, *, plan: Plan) -> Proxy:
+    """A proxy that stands before the server."""
+    return Proxy(server.endpoint if isinstance(server, Server) else server.url, plan=plan)
 
 
 def reached(server: Server | servers.RedisProcess, endpoint: str | None) -> Store:

@@ -27,7 +27,8 @@ from agenttask.errors import Misconfigured
 from agenttask.store.address import location_of
 
 from tests.api.store import servers
-from tests.api.store.conftest import Server
+from tests.api.store.canned import Answer
+from tests.api.store.conftest import Server, sign_in
 from tests.api.store.proxy import Misfortune, Proxy
 from tests.api.store.trying import Refusal, refusal_of
 
@@ -46,15 +47,12 @@ class Site:
     def s3(self, name: str = "versitygw", **changes: str | None) -> Location:
         """A place on the session's S3 server of that name, but for `changes`."""
         server: Server = self._request.getfixturevalue(name)
-        place = {"bucket": server.bucket, "endpoint": server.endpoint, "region": server.region}
-        place["prefix"] = secrets.token_hex(8)
-        return msgspec.convert({"type": "s3", **place, **changes}, Location)
+        return server.location(**{"prefix": secrets.token_hex(8), **changes})
 
     def own_s3(self, *options: str) -> Location:
         """A place on an S3 server of this test's own."""
         process = self.stack.enter_context(servers.versitygw(self.folder / "s3", options=options))
-        self.patch.setenv("AWS_ACCESS_KEY_ID", process.access_key_id)
-        self.patch.setenv("AWS_SECRET_ACCESS_KEY", process.secret_access_key)
+        sign_in(process, self.patch)
         return Location(type="s3", bucket=servers.BUCKET, endpoint=process.endpoint, region=servers.REGION)
 
     def redis(self, *options: str) -> Location:
@@ -89,8 +87,7 @@ class _Spoiling(Proxy):
 
 
 def _answer(status: int, code: str) -> Callable[[bytes], bytes]:
-    body = f"<Error><Code>{code}</Code><Message>as it says</Message></Error>"
-    answer = f"HTTP/1.1 {status} {code}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    answer = Answer.error(status, code).whole()
     return lambda request: answer if request.startswith(b"PUT ") else request
 
 

@@ -45,7 +45,7 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
         return Location(type="filesystem", path=str(tmp_path / "store"), prefix=prefix)
     server = request.getfixturevalue(request.param)
     if isinstance(server, Server):
-        return Location(type="s3", bucket=server.bucket, endpoint=server.endpoint, region=server.region, prefix=prefix)
+        return server.location(prefix=prefix)
     assert isinstance(server, RedisProcess)
     return Location(type="redis", endpoint=server.url, prefix=prefix)
 

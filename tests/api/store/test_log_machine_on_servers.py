@@ -20,7 +20,7 @@ from hypothesis.stateful import precondition, rule
 from tests.api.store import servers
 from tests.api.store.conftest import STORES, Server
 from tests.api.store.proxy import HTTP_ONLY, Misfortune, Proxy
-from tests.api.store.reached import reached
+from tests.api.store.reached import before, reached
 from tests.unit.log.rivalry import DEEP, Rivalry, play
 
 CALLS_WANTED: Final = {"versitygw": 300, "moto": 200, "valkey": 800, "redis": 800}
@@ -85,10 +85,9 @@ class OnServer(Rivalry):
 def machine(server: Server | servers.RedisProcess) -> Iterator[type[OnServer]]:
     """The machine for one server."""
     loop = asyncio.new_event_loop()
-    address = server.endpoint if isinstance(server, Server) else server.url
 
     async def start(stack: AsyncExitStack) -> tuple[Proxy, Store, Store]:
-        proxy = await stack.enter_async_context(Proxy(address, plan=lambda _: Misfortune.NONE).listening())
+        proxy = await stack.enter_async_context(before(server, plan=lambda _: Misfortune.NONE).listening())
         stores = reached(server, proxy.endpoint), reached(server, None)
         for store in stores:
             stack.push_async_callback(store.close)

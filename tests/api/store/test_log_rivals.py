@@ -22,7 +22,7 @@ from agenttask.store import Store
 from tests.api.store import servers
 from tests.api.store.conftest import REDISES, Server
 from tests.api.store.proxy import HTTP_ONLY, Misfortune, Proxy
-from tests.api.store.reached import reached
+from tests.api.store.reached import before, reached
 from tests.unit.log.rivals import Rival, Witness
 
 SEED = int(os.environ.get("SEED") or random.randrange(2**32))
@@ -52,8 +52,7 @@ async def test_rivals_on_a_real_server_keep_the_promises_of_the_log_on_a_bad_wir
     def plan(_: bytes) -> Misfortune:
         return chance.choice(misfortunes) if chance.randrange(FAULTY_ONE_IN) == 0 else Misfortune.NONE
 
-    proxy = Proxy(server.endpoint if isinstance(server, Server) else server.url, plan=plan)
-    async with proxy.listening():
+    async with before(server, plan=plan).listening() as proxy:
         for number in range(ROUNDS):
             await play(
                 f"{folder}-{number}",

@@ -22,7 +22,7 @@ from agenttask.store.source import of_bytes
 from tests.api.store import servers
 from tests.api.store.canned import Answer, Canned, canned
 from tests.api.store.certificates import Authority
-from tests.api.store.conftest import Server
+from tests.api.store.conftest import Server, sign_in
 
 DOMAIN = "s3.test"
 LARGE = 64 << 20
@@ -57,11 +57,6 @@ async def work(store: Store, folder: str) -> None:
     await found.log.append(kind=Kind.EVENTS, events=[{"text": "t"}], step=1, max_steps=9)
     await store.put_stream_if_absent(f"{folder}/blob/1", of_bytes(b"x" * (5 << 20)), first=False)
     assert len(await store.get(f"{folder}/blob/1", max_bytes=LARGE)) == 5 << 20
-
-
-def sign_in(process: servers.S3Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", process.access_key_id)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", process.secret_access_key)
 
 
 async def test_tls_is_spoken_with_a_server_that_the_given_certificates_vouch_for(
@@ -166,8 +161,7 @@ async def test_every_object_is_encrypted(
         assert len(server.requests) == 2
         for _, sent, _ in server.requests:
             assert {name: value for name, value in sent.items() if "encryption" in name} == headers
-    where = Location(type="s3", bucket=moto.bucket, endpoint=moto.endpoint, region=moto.region, encryption=encryption)
-    async with opened(where) as store:
+    async with opened(moto.location(encryption=encryption)) as store:
         await work(store, folder)
         client = boto3.client("s3", endpoint_url=moto.endpoint, region_name=moto.region)
         for entry in [
@@ -205,7 +199,7 @@ async def test_keys_come_from_the_usual_aws_chain_a_role_of_the_service_account(
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/agents")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", moto_server)
-    where = Location(type="s3", bucket=moto.bucket, endpoint=moto.endpoint, region=moto.region)
+    where = moto.location()
     async with opened(where) as store:
         await work(store, folder)
     with canned(Answer()) as server:
@@ -232,7 +226,7 @@ async def test_keys_come_from_the_usual_aws_chain_the_clusters_identity_agent(
     keys = {"AccessKeyId": "a", "SecretAccessKey": "b", "Token": "c", "Expiration": "2099-01-01T00:00:00Z"}
     with canned(Answer(body=json.dumps(keys).encode())) as agent:
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", agent.endpoint)
-        async with opened(Location(type="s3", bucket=moto.bucket, endpoint=moto.endpoint, region=moto.region)) as store:
+        async with opened(moto.location()) as store:
             await work(store, folder)
         assert len(agent.requests) == 1
 

@@ -12,16 +12,17 @@ import os
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 
 import pytest
 from agenttask.errors import Absent, Exists, Unavailable
 from agenttask.store import Store
-from agenttask.store.redis import RedisStore
-from agenttask.store.redis import Server as RedisServer
 from agenttask.store.source import of_bytes
 
-from tests.api.store.conftest import REDISES, Server, opener
+from tests.api.store import servers
+from tests.api.store.conftest import REDISES, Server
 from tests.api.store.proxy import HTTP_ONLY, Misfortune, Proxy
+from tests.api.store.reached import before, reached
 
 SEED = int(os.environ.get("SEED") or random.randrange(2**32))
 LARGE = 1 << 30
@@ -50,17 +51,10 @@ class Wire:
 @pytest.fixture(params=SERVERS)
 async def wire(request: pytest.FixtureRequest) -> AsyncIterator[Wire]:
     """Each server in turn."""
-    server = request.getfixturevalue(request.param)
-    http = isinstance(server, Server)
-    async with Proxy(server.endpoint if http else server.url, plan=lambda _: Misfortune.NONE).listening() as proxy:
-
-        def open_through() -> Store:
-            if isinstance(server, Server):
-                return dataclasses.replace(server, endpoint=proxy.endpoint).store()
-            return RedisStore(server=RedisServer(url=proxy.endpoint))
-
-        beside = opener(request, request.param)()
-        yield Wire(proxy=proxy, store=open_through, beside=beside, http=http)
+    server: Server | servers.RedisProcess = request.getfixturevalue(request.param)
+    async with before(server, plan=lambda _: Misfortune.NONE).listening() as proxy:
+        through, beside = partial(reached, server, proxy.endpoint), reached(server, None)
+        yield Wire(proxy=proxy, store=through, beside=beside, http=isinstance(server, Server))
         await beside.close()
 
 
