@@ -20,6 +20,8 @@ from agenttask.contract import HttpTool
 
 QUERY_METHODS: Final = frozenset({"GET", "HEAD", "DELETE"})
 """Methods that carry their arguments in the query, since their bodies mean nothing."""
+LONGEST_SECRET: Final = 64 * 1024
+"""Bytes; servers take no longer headers. So much is read beyond a result's limit, to know one that lies across it."""
 
 
 class HttpCaller:
@@ -37,15 +39,17 @@ class HttpCaller:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if len(body) > limit:
+                if len(body) > limit + LONGEST_SECRET:
                     break
         finally:
             await response.aclose()
             self._http.cookies.clear()  # a resumed run would not have them
-        text = cut(bytes(body), limit=limit, whole=None)
+        text = bytes(body).decode(errors="replace")
         if tool.method == "HEAD":
             text = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
+        # Before it is cut: the part of a secret that stands before the cut is nobody's business either.
         text = without_secrets(text, tool.headers, environment=self._environment)
+        text = cut(text.encode(), limit=limit, whole=None)
         if response.is_success:
             return ToolResult(text=text or f"HTTP {response.status_code}, no body", ok=True)
         return error(f"HTTP {response.status_code}\n{text}".rstrip())

@@ -197,6 +197,15 @@ async def test_a_result_is_cut_where_its_tool_says() -> None:
     assert result.text == "x" * 1024 + "\n[cut: the first 1024 bytes]"
 
 
+async def test_a_secret_that_lies_across_the_cut_is_not_told_in_part() -> None:
+    tool = Tool(name="t", http=HttpTool(url="http://tool.test", headers=HEADERS), max_result_bytes=1024)
+    environment = {"AGENTTASK_SECRET_CRM_PROD_TOKEN": "very-secret"}
+    echo = answers(200, text="x" * 1020 + "very-secret" + "x" * 100)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(echo)) as client:
+        result = await Toolbox(tools=[tool], caller=CALLER, http=client, inherited=environment).run(call())
+    assert result.text == "x" * 1020 + "***x\n[cut: the first 1024 bytes]"
+
+
 RECOVERIES: tuple[Literal["Once", "Idempotent"], ...] = ("Once", "Idempotent")
 LOST: dict[str, tuple[Exception, bool]] = {
     "no connection": (httpx.ConnectError("refused"), False),
