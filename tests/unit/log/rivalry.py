@@ -11,6 +11,7 @@ import os
 import random
 import secrets
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 import hypothesis
@@ -27,6 +28,8 @@ from tests.unit.log.rivals import POLICY, Rival, Witness
 SEED: Final = int(os.environ.get("SEED") or random.randrange(2**32))
 DEEP: Final = bool(os.environ.get("DEEP"))
 AWAKE: Final = 4
+UNLUCKY: Final = 10
+"""So many times the calls wanted are played while what else is wanted has not come."""
 FAULTS: Final = (*[Fault.NONE] * 4, Fault.LOST_REQUEST, Fault.LOST_ANSWER, Fault.LATE)
 
 
@@ -227,12 +230,18 @@ class Rivalry(RuleBasedStateMachine):
         await self.witness.look(self.straight, clock=ManualClock())
 
 
-def play(machine: type[Rivalry], *, calls: int, settings: hypothesis.settings) -> Counter[str]:
-    """Play examples until so many store calls have been let go; what was played."""
+def play(
+    machine: type[Rivalry],
+    *,
+    calls: int,
+    settings: hypothesis.settings,
+    enough: Callable[[Counter[str]], bool] = lambda _: True,
+) -> Counter[str]:
+    """Play examples until so many store calls have been let go, and `enough` was played, with luck; what was played."""
     print(f"SEED={SEED}")  # noqa: T201 - shown when it fails
     played = Counter[str]()
     turn = 0
-    while played["calls"] < calls:
+    while played["calls"] < calls or (not enough(played) and played["calls"] < UNLUCKY * calls):
         fresh = type(machine.__name__, (machine,), {"played": played})
         run_state_machine_as_test(hypothesis.seed(SEED + turn)(fresh), settings=settings)
         turn += 1
