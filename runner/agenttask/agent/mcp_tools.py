@@ -114,12 +114,11 @@ class McpTools:
             unknown = "" if remote.tool.recovery == "Idempotent" else NOT_SURE
             return error(f"no result within {remote.server.timeout_seconds} s{unknown}")
         except self._refused as refused:
-            return error(str(refused))
+            return error(self._told(str(refused), remote.server))
         except self._no_answer as lost:
             unknown = NOT_SURE if lost.sent else ""
             return error(f"MCP server {remote.server.name} is lost: {lost}{unknown}")
-        text = without_secrets(text_of(answer), remote.server.headers, environment=self._environment)
-        text = cut(text.encode(), limit=remote.server.max_result_bytes, whole=None)
+        text = self._told(text_of(answer), remote.server)
         return error(text) if answer.is_error else ToolResult(text=text, ok=True)
 
     async def close(self) -> None:
@@ -130,7 +129,13 @@ class McpTools:
         try:
             return await self._asked(self._connections[server.name].tools, twice=True)
         except (self._no_answer, self._refused) as error:
-            raise ToolsUnavailable(f"MCP server {server.name} does not give its tools: {error}") from error
+            why = self._told(str(error), server)
+            raise ToolsUnavailable(f"MCP server {server.name} does not give its tools: {why}") from error
+
+    def _told(self, text: str, server: McpServer) -> str:
+        """What a server says, errors included, as it may be told: without its secrets, no longer than agreed."""
+        text = without_secrets(text, server.headers, environment=self._environment)
+        return cut(text.encode(), limit=server.max_result_bytes, whole=None)
 
     async def _asked(self, ask: Callable[[], Awaitable[T]], *, twice: bool) -> T:
         """Ask, and ask again after a loss: only what the server has not got, unless it may be done `twice`."""

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.shared.exceptions import MCPError
 from mcp_types import ToolAnnotations
 
 FOLDER = Path(sys.argv[1])
@@ -56,6 +57,12 @@ def environment() -> str:
 def tell(ctx: Context) -> str:
     """Headers of the request."""
     return str(dict(ctx.headers or {}))
+
+
+@server.tool()
+def refuse(ctx: Context) -> str:
+    """Refuses by an error of the protocol, which quotes the request's headers."""
+    raise MCPError(code=-32050, message=str(dict(ctx.headers or {})))
 
 
 if __name__ == "__main__":

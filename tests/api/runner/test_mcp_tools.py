@@ -212,6 +212,10 @@ async def test_headers_from_secrets_reach_their_server_and_no_result(desk_over_h
         text = (await ask(made, "desk_tell")).text
         assert "'authorization': 'Bearer ***'" in text
         assert "desk-secret" not in text
+        refused = await ask(made, "desk_refuse")
+        assert not refused.ok
+        assert "'authorization': 'Bearer ***'" in refused.text
+        assert "desk-secret" not in refused.text
     with pytest.raises(SpecInvalid, match="AGENTTASK_SECRET_DESK_TOKEN"):
         async with tools(McpServer(name="desk", url=desk_over_http.url, headers=headers), environment={}):
             raise AssertionError
