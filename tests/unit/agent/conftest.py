@@ -11,6 +11,7 @@ from typing import Any, Literal
 import httpx
 import msgspec
 import pytest
+from agenttask.agent.state import State
 from agenttask.agent.stop import Stop
 from agenttask.clock import ManualClock
 from agenttask.contract import (
@@ -35,10 +36,12 @@ from agenttask.contract import (
     log_prefix,
 )
 from agenttask.endings import Ending
-from agenttask.log import Holder
+from agenttask.journal import restore
+from agenttask.log import Holder, Patience, Restored, read
 from agenttask.run import Surroundings, run_attempt
 from agenttask.status_api import Answer
 from agenttask.store import Store
+from agenttask.store.faults import Call, Fault, FaultyStore
 from agenttask.store.memory import MemoryStore
 
 KEY = "sk-very-secret"
@@ -51,6 +54,23 @@ Handler = Callable[[httpx.Request], Awaitable[httpx.Response | None]]
 
 class Killed(BaseException):
     """The process is gone: nothing catches this."""
+
+
+async def kill(_: httpx.Request) -> httpx.Response | None:
+    """A handler in which the process dies."""
+    raise Killed
+
+
+def at_call(number: int, then: Handler) -> Handler:
+    """A handler that acts at one call and lets the others pass."""
+    seen = 0
+
+    async def handle(request: httpx.Request) -> httpx.Response | None:
+        nonlocal seen
+        seen += 1
+        return await then(request) if seen == number else None
+
+    return handle
 
 
 @dataclass
@@ -243,6 +263,30 @@ class Attempts:
             transport=httpx.MockTransport(self.world.handle),
         )
         return await run_attempt(assignment=self.assignment(number=number), around=around)
+
+    def dying(self, *, at: int, landed: bool) -> FaultyStore:
+        """The bucket of a process that is gone from this call of it on, which has `landed` or not; with 0 it lives."""
+
+        async def before(call: Call) -> Fault:
+            if call.number >= at > 0 and not landed:
+                raise Killed
+            return Fault.NONE
+
+        async def after(call: Call) -> None:
+            if call.number >= at > 0 and landed:
+                raise Killed
+
+        return FaultyStore(MemoryStore(self.objects), before=before, after=after)
+
+    async def log(self, *, at: int | None = None) -> Restored:
+        """What the log of this task holds."""
+        prefix = log_prefix(prefix="p", namespace="ns", name="task", uid=self.uid)
+        return await read(store=MemoryStore(self.objects), prefix=prefix, clock=self.clock, patience=Patience(), at=at)
+
+    async def state(self) -> State:
+        """The state its next attempt would go on from."""
+        found = await self.log()
+        return restore(base=found.base, records=found.records)
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from agenttask.agent.state import DROPPED, State
 from agenttask.contract import Budget, Checkpoint, Outcome
 
 from tests.unit.agent.conftest import Attempts, Killed
-from tests.unit.agent.test_run_attempt import records, state
 
 LONG = "x" * 4000
 
@@ -212,7 +211,7 @@ async def test_a_run_of_300_turns_compacts_and_is_killed_between_compaction_and_
     assert killed == len(counter.summaries) == len(set(counter.summaries)) >= 2
     assert (counter.refused == 0) == told
     assert [int(str(msgspec.json.decode(body)["n"])) for _, body in attempts.world.tool_calls] == list(range(299))
-    final = await state(attempts)
+    final = await attempts.state()
     assert (final.summaries, final.step) == (killed, 300 + killed)
     assert sum(1 for message in final.conversation if message["role"] == "tool") == 299
 
@@ -235,7 +234,7 @@ async def test_killed_while_it_sums_up_the_same_summary_is_asked_for_once_more(a
         await attempts.run(1)
     assert (await attempts.run(2)).answer == "It is 58."
     assert counter.summaries[0] == counter.summaries[1]
-    assert (await state(attempts)).repeated_model_calls == 1
+    assert (await attempts.state()).repeated_model_calls == 1
 
 
 async def test_a_conversation_that_cannot_be_made_short_enough_ends_the_run(attempts: Attempts) -> None:
@@ -247,5 +246,5 @@ async def test_a_conversation_that_cannot_be_made_short_enough_ends_the_run(atte
 async def test_without_need_nothing_is_left_out(attempts: Attempts) -> None:
     attempts.context_tokens = 100_000
     await attempts.run(1)
-    kinds = {str(event["type"]) for record in await records(attempts) for event in record.events}
+    kinds = {str(event["type"]) for record in (await attempts.log()).records for event in record.events}
     assert not kinds & {"dropped", "summarised"}

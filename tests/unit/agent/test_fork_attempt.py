@@ -9,13 +9,12 @@ import msgspec
 import pytest
 from agenttask.agent.fork import LEFT_BEHIND, NOT_RUN
 from agenttask.contract import Budget, Checkpoint, Exit, ForkedFrom, Outcome, ResumeFrom, log_prefix
-from agenttask.journal import restore
-from agenttask.log import Keys, Kind, Patience, Record, read
+from agenttask.log import Keys, Kind, Record
 from agenttask.store import Store
 from agenttask.store.faults import Call, Fault, FaultyStore
 from agenttask.store.memory import MemoryStore
 
-from tests.unit.agent.conftest import PREFIX, Attempts, Killed, World
+from tests.unit.agent.conftest import PREFIX, Attempts, Killed, World, kill
 
 FORK = log_prefix(prefix="p", namespace="ns", name="task", uid="fork")
 ORIGINAL = Keys(prefix=PREFIX)
@@ -36,9 +35,9 @@ def own(fork: Attempts) -> list[str]:
 
 
 async def first_record(fork: Attempts) -> Record:
-    found = await read(store=MemoryStore(fork.objects), prefix=FORK, clock=fork.clock, patience=Patience(), at=1)
-    assert found.tip is not None
-    return found.tip
+    tip = (await fork.log(at=1)).tip
+    assert tip is not None
+    return tip
 
 
 def sent(fork: Attempts, call: int = 0) -> list[dict[str, Any]]:
@@ -66,7 +65,7 @@ async def test_record_1_is_a_claim_that_carries_the_origin(attempts: Attempts) -
     assert first.kind is Kind.CLAIM
     assert first.origin is not None
     assert (first.origin.log, first.origin.seq, first.origin.about) == (PREFIX, RESULT, {"task": "task", "uid": "uid"})
-    there = await read(store=MemoryStore(fork.objects), prefix=PREFIX, clock=fork.clock, patience=Patience(), at=RESULT)
+    there = await attempts.log(at=RESULT)
     assert there.tip is not None
     assert first.origin.digest == there.tip.digest
 
@@ -180,7 +179,7 @@ async def test_a_store_that_does_not_answer_is_no_missing_checkpoint(attempts: A
 async def test_a_fork_that_has_claimed_needs_the_original_no_more(attempts: Attempts) -> None:
     await attempts.run(1)
     fork = fork_of(attempts, seq=RESULT)
-    fork.world.before_model = die
+    fork.world.before_model = kill
     with pytest.raises(Killed):
         await fork.run(1)
     for key in [key for key in fork.objects if key.startswith(f"{PREFIX}/")]:
@@ -189,10 +188,6 @@ async def test_a_fork_that_has_claimed_needs_the_original_no_more(attempts: Atte
     ending = await fork.run(2)
     assert ending.answer == attempts.world.answer()
     assert fork.board.reported[-1].usage.inherited is not None
-
-
-async def die(_: httpx.Request) -> httpx.Response | None:
-    raise Killed
 
 
 async def test_where_nothing_had_begun_there_is_nothing_to_fork(attempts: Attempts) -> None:
@@ -211,7 +206,7 @@ async def test_killed_at_every_store_call_a_fork_is_copied_once_and_for_all(atte
         number += 1
         fork = fork_of(attempts, seq=RESULT)
         fork.objects = dict(base)
-        if await _survives(fork, store=_deadly(fork, when=when, number=number)):
+        if await _survives(fork, store=fork.dying(at=number, landed=when == "after")):
             break
         ending = await fork.run(2)
         assert ending.answer == attempts.world.answer(), f"killed {when} call {number}"
@@ -229,19 +224,6 @@ async def _survives(fork: Attempts, *, store: Store) -> bool:
     return True
 
 
-def _deadly(fork: Attempts, *, when: str, number: int) -> Store:
-    async def before(call: Call) -> Fault:
-        if (when, number) == ("before", call.number):
-            raise Killed
-        return Fault.NONE
-
-    async def after(call: Call) -> None:
-        if (when, number) == ("after", call.number):
-            raise Killed
-
-    return FaultyStore(MemoryStore(fork.objects), before=before, after=after)
-
-
 async def large(request: httpx.Request) -> httpx.Response | None:
     """A few results that are blobs of their own; the number is at their end."""
     number: int = msgspec.json.decode(request.content)["n"]
@@ -256,7 +238,7 @@ async def test_a_fork_of_a_long_run_takes_snapshots_and_blobs_along_and_then_liv
     await attempts.run(1)
     assert any(key.startswith(ORIGINAL.snapshots) for key in attempts.objects)
     fork = fork_of(attempts, seq=2 * 190 + 2, world=World(turns=220, before_tool=large), budget=Budget(steps=1000))
-    fork.world.before_model = die
+    fork.world.before_model = kill
     with pytest.raises(Killed):
         await fork.run(1)
     for key in [key for key in fork.objects if key.startswith(f"{PREFIX}/")]:
@@ -265,12 +247,7 @@ async def test_a_fork_of_a_long_run_takes_snapshots_and_blobs_along_and_then_liv
     ending = await fork.run(2)
     assert ending.answer == attempts.world.answer()
     assert min(fork.world.model_calls, key=len) == attempts.world.model_calls[190]
-    assert await restored_messages(fork) == 2 * 220
-
-
-async def restored_messages(fork: Attempts) -> int:
-    found = await read(store=MemoryStore(fork.objects), prefix=FORK, clock=fork.clock, patience=Patience())
-    return len(restore(base=found.base, records=found.records).conversation)
+    assert len((await fork.state()).conversation) == 2 * 220
 
 
 async def test_a_record_below_the_oldest_kept_snapshot_is_gone(attempts: Attempts) -> None:

@@ -18,7 +18,7 @@ from agenttask.manifest import Manifest, parse
 from agenttask.store import Store
 from agenttask.store.memory import MemoryStore
 
-from tests.unit.agent.conftest import Attempts, Killed
+from tests.unit.agent.conftest import Attempts, Killed, kill
 
 ENVIRONMENT = {"AGENTTASK_MODEL_BASE_URL": "http://model.test/v1", "AGENTTASK_MODEL_NAME": "m"}
 LOCATION = Location(type="filesystem", path="/somewhere")
@@ -217,10 +217,6 @@ class Desk:
                 return assignment
 
         attempts = Running(objects=self.objects)
-
-        async def kill(_: object) -> None:
-            raise Killed
-
         attempts.world.before_model = kill
         with pytest.raises(Killed):
             await attempts.run(assignment.attempt)

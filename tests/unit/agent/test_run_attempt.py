@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import httpx
 import msgspec
@@ -23,34 +23,15 @@ from agenttask.contract import (
     SecretKeyRef,
     Tool,
 )
-from agenttask.journal import restore
-from agenttask.log import Kind, Patience, read
+from agenttask.log import Kind
 from agenttask.status_api import Answer
 from agenttask.store.faults import Call, Fault, FaultyStore
 from agenttask.store.memory import MemoryStore
 
-from tests.unit.agent.conftest import KEY, PREFIX, Attempts, Handler, Killed, World
-
-if TYPE_CHECKING:
-    from agenttask.agent.state import State
-    from agenttask.log import Record, Restored
+from tests.unit.agent.conftest import KEY, PREFIX, Attempts, Killed, World, at_call, kill
 
 CLAIM_CALLS = 4
 """list, put, put again, list."""
-
-
-async def found(attempts: Attempts) -> Restored:
-    store = MemoryStore(attempts.objects)
-    return await read(store=store, prefix=PREFIX, clock=attempts.clock, patience=Patience())
-
-
-async def records(attempts: Attempts) -> tuple[Record, ...]:
-    return (await found(attempts)).records
-
-
-async def state(attempts: Attempts) -> State:
-    there = await found(attempts)
-    return restore(base=there.base, records=there.records)
 
 
 def newest(attempts: Attempts) -> dict[str, object]:
@@ -63,7 +44,7 @@ async def test_an_undisturbed_run_completes_with_the_expected_number_of_model_ca
     ending = await attempts.run(1)
     assert (ending.exit, ending.outcome, ending.answer) == (Exit.FINAL, Outcome.COMPLETED, "The sum is 3.")
     assert len(attempts.world.model_calls) == attempts.world.turns
-    kinds = [record.kind for record in await records(attempts)]
+    kinds = [record.kind for record in (await attempts.log()).records]
     # claim, started, three times reply and result, the last reply, the final record
     assert kinds == [Kind.CLAIM, *[Kind.EVENTS] * 8, Kind.FINAL]
 
@@ -111,22 +92,6 @@ async def test_status_names_the_record_an_attempt_went_on_from(attempts: Attempt
     assert checkpoint["resumedFrom"] == f"{PREFIX}/log/000000000004"
 
 
-async def kill(_: httpx.Request) -> httpx.Response | None:
-    raise Killed
-
-
-def at_call(number: int, then: Handler) -> Handler:
-    """A handler that acts at one call and lets the others pass."""
-    seen = 0
-
-    async def handle(request: httpx.Request) -> httpx.Response | None:
-        nonlocal seen
-        seen += 1
-        return await then(request) if seen == number else None
-
-    return handle
-
-
 @pytest.mark.parametrize("width", [1, 3])
 async def test_killed_at_any_store_call_it_resumes_and_repeats_at_most_the_call_in_flight(width: int) -> None:
     calls = await _store_calls(width)
@@ -135,13 +100,13 @@ async def test_killed_at_any_store_call_it_resumes_and_repeats_at_most_the_call_
         for after in (False, True):
             attempts = Attempts(world=World(width=width))
             with pytest.raises(Killed):
-                await attempts.run(1, store=_killing(attempts, number=number, after=after))
+                await attempts.run(1, store=attempts.dying(at=number, landed=after))
             ending = await attempts.run(2)
             where = f"killed {'after' if after else 'before'} store call {number}"
             assert (ending.exit, ending.answer) == (Exit.FINAL, attempts.world.answer()), where
             assert attempts.world.repeated_model_calls() <= 1, where
             assert attempts.world.repeated_tool_calls() <= width, where
-            reported = (await state(attempts)).repeated_model_calls
+            reported = (await attempts.state()).repeated_model_calls
             assert attempts.world.repeated_model_calls() <= reported <= 1, where
 
 
@@ -188,27 +153,14 @@ async def test_a_damaged_checkpoint_is_rewound_and_said_or_stalls(mode: Literal[
     else:
         assert (ending.exit, ending.answer) == (Exit.FINAL, attempts.world.answer())
         assert any(event == "rewound" and damaged in facts["message"] for event, facts in attempts.said.lines)
-        assert (await state(attempts)).abandoned_model_calls == 1
+        assert (await attempts.state()).abandoned_model_calls == 1
 
 
 async def _store_calls(width: int) -> int:
     attempts = Attempts(world=World(width=width))
-    store = _killing(attempts, number=0, after=False)
+    store = attempts.dying(at=0, landed=False)
     await attempts.run(1, store=store)
     return store.calls
-
-
-def _killing(attempts: Attempts, *, number: int, after: bool) -> FaultyStore:
-    async def before(call: Call) -> Fault:
-        if call.number >= number > 0 and not after:
-            raise Killed
-        return Fault.NONE
-
-    async def behind(call: Call) -> None:
-        if call.number >= number > 0 and after:
-            raise Killed
-
-    return FaultyStore(MemoryStore(attempts.objects), before=before, after=behind)
 
 
 @pytest.mark.parametrize("number", range(1, 5))
@@ -220,7 +172,7 @@ async def test_killed_at_any_model_call_it_resumes_and_repeats_that_call_alone(n
     ending = await attempts.run(2)
     assert ending.answer == attempts.world.answer()
     assert attempts.world.repeated_model_calls() == 1
-    assert (await state(attempts)).repeated_model_calls == 1
+    assert (await attempts.state()).repeated_model_calls == 1
 
 
 @pytest.mark.parametrize("number", range(1, 10))
@@ -234,7 +186,7 @@ async def test_killed_at_any_tool_call_it_repeats_no_model_call_and_no_tool_call
     ending = await attempts.run(2)
     assert ending.answer == attempts.world.answer()
     assert attempts.world.repeated_model_calls() == 0
-    assert (await state(attempts)).repeated_model_calls == 0
+    assert (await attempts.state()).repeated_model_calls == 0
 
 
 async def test_a_resumed_run_sends_the_very_bytes_an_undisturbed_one_sends() -> None:
@@ -285,7 +237,7 @@ async def test_a_newer_attempt_fences_an_older_one_at_its_next_append(attempts: 
     attempts.world.before_model = at_call(3, overtaken)
     ending = await attempts.run(1)
     assert (ending.exit, ending.outcome, ending.newest_attempt) == (Exit.FENCED, Outcome.FENCED, 2)
-    log = await records(attempts)
+    log = (await attempts.log()).records
     claim = next(record.seq for record in log if record.attempt == 2)
     assert {record.attempt for record in log if record.seq > claim} == {2}
     assert log[-1].kind is Kind.FINAL
@@ -296,7 +248,7 @@ async def test_a_run_that_is_over_is_reported_again_without_a_model_call(attempt
     again = await attempts.run(2)
     assert (again.exit, again.outcome, again.answer) == (Exit.FINAL, Outcome.COMPLETED, "The sum is 3.")
     assert len(attempts.world.model_calls) == 4
-    assert len(await records(attempts)) == 10
+    assert len((await attempts.log()).records) == 10
     assert attempts.board.reported[-1] == attempts.board.reported[-2]
 
 
@@ -333,14 +285,14 @@ async def test_a_model_that_needs_someone_stalls_the_attempt_and_the_next_goes_o
     attempts.world.before_model = refuse
     stalled = await attempts.run(1)
     assert (stalled.exit, stalled.outcome, stalled.reason) == (Exit.STALLED, Outcome.STALLED, reason)
-    before = (await records(attempts))[-1].progress_digest
+    before = (await attempts.log()).records[-1].progress_digest
     again = await attempts.run(2)
     assert again.reason == reason
-    assert (await records(attempts))[-1].progress_digest == before
+    assert (await attempts.log()).records[-1].progress_digest == before
     attempts.world.before_model = None
     ending = await attempts.run(3)
     assert ending.outcome is Outcome.COMPLETED
-    assert (await state(attempts)).repeated_model_calls == 0
+    assert (await attempts.state()).repeated_model_calls == 0
 
 
 async def test_a_request_the_model_calls_bad_fails_the_run(attempts: Attempts) -> None:
@@ -394,7 +346,7 @@ async def test_edited_tools_are_an_event_and_reach_the_next_request(attempts: At
     await attempts.run(2)
     schemas = [msgspec.json.decode(call)["tools"][0]["function"]["description"] for call in attempts.world.model_calls]
     assert schemas == ["", "", "new", "new", "new"]
-    types = [event.get("type") for record in await records(attempts) for event in record.events]
+    types = [event.get("type") for record in (await attempts.log()).records for event in record.events]
     assert types.count("reconfigured") == 1
 
 
@@ -463,7 +415,7 @@ async def test_told_to_stop_it_finishes_the_call_in_flight_and_the_next_attempt_
     attempts.world.before_model = at_call(2, told)
     ending = await attempts.run(1, stop=stop)
     assert (ending.exit, ending.outcome) == (Exit.STOPPED, Outcome.STOPPED)
-    assert (await state(attempts)).step == 2
+    assert (await attempts.state()).step == 2
     assert len(attempts.world.tool_calls) == 1
     assert newest(attempts)["progress"] == {
         "step": 2,
@@ -474,7 +426,7 @@ async def test_told_to_stop_it_finishes_the_call_in_flight_and_the_next_attempt_
     }
     assert (await attempts.run(2)).answer == attempts.world.answer()
     assert attempts.world.repeated_model_calls() == 0
-    assert (await state(attempts)).repeated_model_calls == 0
+    assert (await attempts.state()).repeated_model_calls == 0
 
 
 async def test_a_call_that_outlasts_the_grace_is_given_up_and_counted_as_repeated(attempts: Attempts) -> None:
@@ -489,7 +441,7 @@ async def test_a_call_that_outlasts_the_grace_is_given_up_and_counted_as_repeate
     assert ending.exit == Exit.STOPPED
     await attempts.run(2)
     assert attempts.world.repeated_model_calls() == 1
-    assert (await state(attempts)).repeated_model_calls == 1
+    assert (await attempts.state()).repeated_model_calls == 1
 
 
 async def test_told_to_stop_while_tools_run_it_keeps_their_results(attempts: Attempts) -> None:
@@ -544,7 +496,7 @@ async def test_told_to_stop_while_the_api_server_is_away_it_is_not_finished(atte
 
     attempts.world.before_model = at_call(4, told)
     assert (await attempts.run(1, stop=stop)).exit == Exit.STOPPED
-    assert (await records(attempts))[-1].kind is Kind.FINAL
+    assert (await attempts.log()).records[-1].kind is Kind.FINAL
     attempts.board.answers = []
     assert (await attempts.run(2)).exit == Exit.FINAL
     assert len(attempts.world.model_calls) == 4

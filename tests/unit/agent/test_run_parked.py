@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
 import pytest
 from agenttask.contract import Above, Budget, Exit, Fallback, Outcome, Sleep, Tool, Wake, is_met
 from agenttask.endings import Ending, encode_termination
-from agenttask.journal import restore
-from agenttask.log import Kind, Patience, read
-from agenttask.store.faults import Call, Fault, FaultyStore
-from agenttask.store.memory import MemoryStore
+from agenttask.log import Kind
 
-from tests.unit.agent.conftest import PREFIX, Attempts, Killed
-
-if TYPE_CHECKING:
-    from agenttask.agent.state import State
+from tests.unit.agent.conftest import Attempts, Killed
 
 SLEEPER = Tool(name="wait", sleep=Sleep(max_seconds=3600))
 CLAIM_CALLS = 4
@@ -29,16 +22,8 @@ PASSED = timedelta(seconds=15)
 """What the clock of a test may have gone on by itself."""
 
 
-async def state(attempts: Attempts) -> State:
-    store = MemoryStore(attempts.objects)
-    found = await read(store=store, prefix=PREFIX, clock=attempts.clock, patience=Patience())
-    return restore(base=found.base, records=found.records)
-
-
 async def kinds(attempts: Attempts) -> list[Kind]:
-    store = MemoryStore(attempts.objects)
-    found = await read(store=store, prefix=PREFIX, clock=attempts.clock, patience=Patience())
-    return [record.kind for record in found.records]
+    return [record.kind for record in (await attempts.log()).records]
 
 
 async def out_of_quota(_: httpx.Request) -> httpx.Response:
@@ -63,10 +48,10 @@ async def test_a_run_that_wakes_asks_the_first_model_again_and_what_was_tried_is
     attempts.fallbacks = (Fallback(name="large", base_url="http://model.test/large"),)
     attempts.world.before_model = out_of_quota
     first = await attempts.run(1)
-    assert (await state(attempts)).model == "large"
+    assert (await attempts.state()).model == "large"
     again = await attempts.run(2)  # woken too early
     assert park_of(again) != park_of(first)
-    assert (await state(attempts)).failed_calls == 2
+    assert (await attempts.state()).failed_calls == 2
     attempts.world.before_model = None
     attempts.met_park = park_of(again)
     assert (await attempts.run(3)).outcome is Outcome.COMPLETED
@@ -141,30 +126,17 @@ async def test_a_kill_at_any_store_call_of_a_woken_attempt_costs_at_most_the_cal
     waiting.world.before_model = out_of_quota
     park = park_of(await waiting.run(1))
     undisturbed = Attempts(objects=dict(waiting.objects), met_park=park)
-    store = dying(undisturbed, at=0, landed=landed)
+    store = undisturbed.dying(at=0, landed=landed)
     await undisturbed.run(2, store=store)
     for number in range(1, store.calls + 1):
         attempts = Attempts(objects=dict(waiting.objects), met_park=park)
         with pytest.raises(Killed):
-            await attempts.run(2, store=dying(attempts, at=number, landed=landed))
+            await attempts.run(2, store=attempts.dying(at=number, landed=landed))
         # As the operator has it: what is reported decides whether the wait is behind.
         board = attempts.board.reported
         attempts.met_park = None if board and board[-1].checkpoint.seq > park else park
         assert (await attempts.run(3)).answer == attempts.world.answer()
         assert attempts.world.repeated_model_calls() <= 1
-
-
-def dying(attempts: Attempts, *, at: int, landed: bool) -> FaultyStore:
-    async def before(call: Call) -> Fault:
-        if call.number == at and not landed:
-            raise Killed
-        return Fault.NONE
-
-    async def behind(call: Call) -> None:
-        if call.number == at:
-            raise Killed
-
-    return FaultyStore(MemoryStore(attempts.objects), before=before, after=behind)
 
 
 async def test_attempts_that_die_while_the_run_is_parked_have_lost_no_model_call(attempts: Attempts) -> None:
@@ -174,10 +146,10 @@ async def test_attempts_that_die_while_the_run_is_parked_have_lost_no_model_call
     for number in (2, 3):
         behind_its_claim = len(await kinds(attempts)) + CLAIM_CALLS + 1
         with pytest.raises(Killed):
-            await attempts.run(number, store=dying(attempts, at=behind_its_claim, landed=False))
+            await attempts.run(number, store=attempts.dying(at=behind_its_claim, landed=False))
         assert (await kinds(attempts))[-1] is Kind.CLAIM
     await attempts.run(4)
-    assert (await state(attempts)).repeated_model_calls == 0
+    assert (await attempts.state()).repeated_model_calls == 0
 
 
 async def test_a_quota_of_which_nobody_says_when_there_is_more_is_waited_for_longer_each_time_up_to_an_hour(
@@ -308,7 +280,7 @@ async def test_the_other_calls_of_a_reply_run_before_it_sleeps_and_the_longest_s
     sleeper(attempts, ("wait", '{"seconds": 60}'), ("nothing", "{}"), ("wait", '{"seconds": 600}'))
     ending = await attempts.run(1)
     assert abs(not_before(ending) - attempts.clock.now() - 10 * MINUTES) <= PASSED
-    assert [call.result is None for call in (await state(attempts)).calls] == [True, False, True]
+    assert [call.result is None for call in (await attempts.state()).calls] == [True, False, True]
     attempts.met_park = park_of(ending)
     await attempts.run(2)
     first, second, third = results(attempts)

@@ -6,8 +6,7 @@ import msgspec
 import pytest
 from agenttask.contract import Outcome, PromptFrom, PromptKeyRef
 
-from tests.unit.agent.conftest import Attempts, Killed
-from tests.unit.agent.test_run_attempt import at_call, kill
+from tests.unit.agent.conftest import Attempts, Killed, at_call, kill
 
 SOURCE = PromptFrom(config_map_key_ref=PromptKeyRef(name="prompts"))
 

@@ -14,11 +14,8 @@ import msgspec
 import pytest
 from agenttask.contract import Checkpoint, Exit, HttpTool, Outcome, Probe, Tool
 from agenttask.journal import restore
-from agenttask.log import Patience, read
-from agenttask.store.faults import Call, Fault, FaultyStore
-from agenttask.store.memory import MemoryStore
 
-from tests.unit.agent.conftest import PREFIX, Attempts, Handler, Killed, World
+from tests.unit.agent.conftest import PREFIX, Attempts, Killed, World, at_call, kill
 
 Recovery = Literal["Idempotent", "Once", "Reconcile"]
 OnDoubt = Literal["Stall", "TellModel", "Fail"]
@@ -35,56 +32,27 @@ def task(tool: Tool, *, turns: int = 3, width: int = 2, one_id: bool = True) -> 
     return Attempts(world=World(turns=turns, width=width, one_id=one_id), tool=tool)
 
 
-async def kill(_: httpx.Request) -> httpx.Response | None:
-    raise Killed
-
-
-def killing(attempts: Attempts, *, number: int, after: bool) -> FaultyStore:
-    async def before(call: Call) -> Fault:
-        if call.number >= number > 0 and not after:
-            raise Killed
-        return Fault.NONE
-
-    async def behind(call: Call) -> None:
-        if call.number >= number > 0 and after:
-            raise Killed
-
-    return FaultyStore(MemoryStore(attempts.objects), before=before, after=behind)
-
-
 async def deaths(tool: Tool) -> list[Attempts]:
     """Tasks whose first attempt was killed: before and after each store call, in each tool call, in each model call."""
     undisturbed = task(tool)
-    store = killing(undisturbed, number=0, after=False)
+    store = undisturbed.dying(at=0, landed=False)
     await undisturbed.run(1, store=store)
     dead = []
     for number in range(1, store.calls + 1):
         for after in (False, True):
             attempts = task(tool)
             with pytest.raises(Killed):
-                await attempts.run(1, store=killing(attempts, number=number, after=after))
+                await attempts.run(1, store=attempts.dying(at=number, landed=after))
             dead.append(attempts)
     for place in ("before_tool", "after_tool", "before_model"):
         for number in range(1, 5 if "tool" in place else 4):
             attempts = task(tool)
-            setattr(attempts.world, place, nth(number))
+            setattr(attempts.world, place, at_call(number, kill))
             with pytest.raises(Killed):
                 await attempts.run(1)
             setattr(attempts.world, place, None)
             dead.append(attempts)
     return dead
-
-
-def nth(number: int) -> Handler:
-    """A handler that kills at one call."""
-    seen = 0
-
-    async def handle(request: httpx.Request) -> httpx.Response | None:
-        nonlocal seen
-        seen += 1
-        return await kill(request) if seen == number else None
-
-    return handle
 
 
 def most(counts: Counter[str]) -> int:
@@ -249,7 +217,7 @@ async def test_told_to_stop_calls_that_have_not_begun_are_in_no_doubt() -> None:
 async def test_with_every_steps_a_once_call_is_recorded_before_and_after_it_runs() -> None:
     for place in ("before_tool", "before_model"):
         attempts = Attempts(world=World(turns=3), tool=echo("Once"), checkpoint=Checkpoint(every_steps=10))
-        setattr(attempts.world, place, nth(2))
+        setattr(attempts.world, place, at_call(2, kill))
         with pytest.raises(Killed):
             await attempts.run(1)
         setattr(attempts.world, place, None)
@@ -264,8 +232,7 @@ async def test_with_every_steps_a_once_call_is_recorded_before_and_after_it_runs
 
 async def types(attempts: Attempts) -> dict[int, list[str]]:
     """The events of each record."""
-    store = MemoryStore(attempts.objects)
-    found = await read(store=store, prefix=PREFIX, clock=attempts.clock, patience=Patience())
+    found = await attempts.log()
     assert restore(base=found.base, records=found.records).started
     return {record.seq: [kind(event) for event in record.events] for record in found.records if record.events}
 
@@ -294,7 +261,7 @@ REWINDS = {
 @pytest.mark.parametrize(("number", "damaged", "words"), REWINDS.values(), ids=REWINDS.keys())
 async def test_a_rewind_over_once_calls_stalls_with_the_list(number: int, damaged: int, words: str) -> None:
     attempts = task(echo("Once"))
-    attempts.world.before_model = nth(number)
+    attempts.world.before_model = at_call(number, kill)
     with pytest.raises(Killed):
         await attempts.run(1)
     attempts.world.before_model = None
@@ -308,7 +275,7 @@ async def test_a_rewind_over_once_calls_stalls_with_the_list(number: int, damage
 
 async def test_a_rewind_over_calls_that_may_run_twice_goes_on() -> None:
     attempts = task(echo("Idempotent"))
-    attempts.world.before_model = nth(3)
+    attempts.world.before_model = at_call(3, kill)
     with pytest.raises(Killed):
         await attempts.run(1)
     attempts.world.before_model = None

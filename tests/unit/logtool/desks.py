@@ -17,7 +17,7 @@ from agenttask.logtool.screen import Screen
 from agenttask.store import Store
 from agenttask.store.memory import MemoryStore
 
-from tests.unit.agent.conftest import PREFIX, Attempts, Killed
+from tests.unit.agent.conftest import PREFIX, Attempts, Killed, at_call, kill
 
 
 class Terminal(io.StringIO):
@@ -71,15 +71,7 @@ class Looker:
 
 async def killed_at_model_call(number: int, *, attempts: Attempts, attempt: int, store: Store | None = None) -> None:
     """Run an attempt that dies at its n-th model call."""
-    calls = 0
-
-    async def kill(_: object) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == number:
-            raise Killed
-
-    attempts.world.before_model = kill
+    attempts.world.before_model = at_call(number, kill)
     try:
         await attempts.run(attempt, store=store)
     except Killed:

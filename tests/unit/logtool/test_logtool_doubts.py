@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.unit.agent.conftest import Attempts, Killed
-from tests.unit.agent.test_run_recovery import echo, kill, task
+from tests.unit.agent.conftest import Attempts, Killed, kill
+from tests.unit.agent.test_run_recovery import echo, task
 from tests.unit.logtool.desks import Looker
 
 

@@ -33,8 +33,7 @@ from tests.unit.logtool.desks import killed_at_model_call, two_attempts
 
 
 async def records_of(attempts: Attempts) -> tuple[Record, ...]:
-    store = MemoryStore(attempts.objects)
-    found = await read(store=store, prefix=PREFIX, clock=ManualClock(), patience=Patience())
+    found = await attempts.log()
     assert found.base is None
     return found.records
 
@@ -119,8 +118,7 @@ async def test_a_fork_is_told_with_what_it_was_given_before_its_own_first_attemp
         system_prompt="Be exact.",
     )
     await fork.run(1)
-    store, prefix = MemoryStore(fork.objects), PREFIX.replace("/uid", "/fork")
-    found = await read(store=store, prefix=prefix, clock=ManualClock(), patience=Patience())
+    found = await fork.log()
     assert found.base is not None
     state = restore(base=found.base, records=found.records[:behind])
     told = tell(state=state, after=behind, records=found.records[behind:], claims=claims_of(found.records))
