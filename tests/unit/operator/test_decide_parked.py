@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import pytest
 from agenttask import contract
 from agenttask.contract import Above, Parked, Wake
@@ -194,15 +195,11 @@ def test_an_attempt_is_raised_under_a_wait_that_is_met() -> None:
 
 def test_the_park_that_is_met_is_handed_to_each_attempt_until_a_newer_record_is_reported() -> None:
     woken = status(entry(1, outcome=Outcome.PARKED), entry(2), wake=Waking(park=12, not_before=ago(9), met=True))
-    vanished = after(snapshot(task(status=replace_uid(woken), checkpoint=POINT)))
+    vanished = after(snapshot(task(status=msgspec.structs.replace(woken, pod_uid="pod-2"), checkpoint=POINT)))
     assert vanished.attempt == 3
     assert vanished.wake == woken.wake
     newer = checkpoint(attempt=2, seq=14)
     assert after(snapshot(task(status=woken, checkpoint=newer), pod(2, state=RUNNING))).wake is None
-
-
-def replace_uid(of: Status) -> Status:
-    return status(*of.attempts, pod_uid="pod-2", wake=of.wake)
 
 
 def test_a_report_that_leaves_the_park_behind_is_looked_at() -> None:
@@ -212,16 +209,13 @@ def test_a_report_that_leaves_the_park_behind_is_looked_at() -> None:
 
 
 def test_while_it_waits_no_runner_is_waited_for() -> None:
+    waiting = msgspec.structs.replace(FIRST, starting_since=ago(61))
     given = snapshot(
-        task(status=replace_start(FIRST), checkpoint=POINT, spec={"retry": {"startDeadlineSeconds": 60}}),
+        task(status=waiting, checkpoint=POINT, spec={"retry": {"startDeadlineSeconds": 60}}),
         pod(state=parks(wake=Wake(not_before=ahead(600))), phase="Failed"),
     )
     made = decide(snapshot=given, now=NOW)
     assert (made.rule, after(given).starting_since) == ("parked", None)
-
-
-def replace_start(of: Status) -> Status:
-    return status(*of.attempts, pod_uid=of.pod_uid, starting_since=ago(61))
 
 
 def test_the_next_park_takes_the_place_of_the_last() -> None:
