@@ -159,12 +159,15 @@ async def _endpoint(endpoint: Endpoint, *, environment: Mapping[str, str]) -> st
 
 async def _address(url: str) -> str | None:
     """Whether anybody listens; a request might have an effect."""
-    parsed = httpx.URL(url)
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        return f"{url} is no address: {error}"
     port = parsed.port or (443 if parsed.scheme == "https" else 80)
     try:
         async with asyncio.timeout(SECONDS):
             _, writer = await asyncio.open_connection(parsed.host, port)
-    except (OSError, TimeoutError) as error:
+    except (OSError, OverflowError) as error:  # the latter of a port that no host has
         return f"nobody answers at {parsed.host}:{port}: {type(error).__name__} {error}".rstrip()
     writer.close()
     with contextlib.suppress(OSError):

@@ -90,10 +90,11 @@ def _check_means(means: Tool | Probe, *, tool: Tool, of: str) -> None:
     if means.http is not None:
         try:
             asked = sorted(names([means.http.url, means.http.body]))
-        except TemplateError as error:
+            host = urlsplit(means.http.url).netloc
+        except (TemplateError, ValueError) as error:  # the latter of brackets that hold no IPv6 address
             raise SpecInvalid(f"{of}: {error}") from error
         _check_names(asked, tool=tool, of=of)
-        if "{{" in urlsplit(means.http.url).netloc:
+        if "{{" in host:
             raise SpecInvalid(f"{of}: an argument cannot say which host is asked")
 
 

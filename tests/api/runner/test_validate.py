@@ -45,6 +45,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
     "a place for what is no parameter": (
         {"agent": tool(http={"url": "http://h/{{id}}"})}, "{{id}} is none of the tool's parameters",
     ),
+    "brackets that hold no address": ({"agent": tool(http={"url": "http://[::1/x"})}, "tool t: Invalid IPv6 URL"),
     "a bad JSON Schema": (
         {"agent": tool(http=HTTP, parameters={"type": "objekt"})}, "the parameters of tool t are no sound JSON Schema",
     ),
@@ -116,6 +117,15 @@ def test_with_connect_whoever_does_not_answer_is_named(tmp_path: Path, model: st
     assert first.startswith(f"model: {away} does not answer")
     assert second.startswith("tool t: nobody answers at 127.0.0.1")
     assert third.startswith("MCP server desk does not give its tools")
+
+
+NOWHERE = {"http://127.0.0.1:99999/x": "nobody answers at 127.0.0.1:99999", "http://h:port/x": "is no address"}
+
+
+@pytest.mark.parametrize("url", NOWHERE)
+def test_with_connect_an_address_that_nobody_can_have_is_named(tmp_path: Path, url: str) -> None:
+    (problem,) = said(write(tmp_path, agent=tool(http={"url": url})), connect=True)
+    assert NOWHERE[url] in problem
 
 
 OUR_SIDE: dict[str, tuple[dict[str, str], str]] = {

@@ -40,6 +40,9 @@ CASES = {
     "a template of an argument that there is not": Case(
         tool=tool(url="http://tool.test/{{m}}", type="object", properties={"n": {}}), reason="SpecInvalid", says="{{m}}"
     ),
+    "brackets that hold no address": Case(
+        tool=tool(url="http://[::1/x"), reason="SpecInvalid", says="tool echo: Invalid IPv6 URL"
+    ),
     "a wrong key": Case(status=401, reason="ModelDenied", says="401", calls=1),
     "a model that there is not": Case(status=404, reason="ModelNotFound", says="404", calls=1),
     "an unreachable model": Case(status=0, reason="ModelUnavailable", says="ConnectError", calls=4),
