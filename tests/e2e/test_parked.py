@@ -6,18 +6,11 @@ from datetime import UTC, datetime
 
 from tests.e2e.conftest import Start, Witnesses
 from tests.e2e.harness.kube import Api, Kind, Object
-from tests.e2e.harness.model import calls, says_sum
+from tests.e2e.harness.model import calls, out_of_quota, says_sum
 from tests.e2e.harness.tasks import TWELVE_STEPS, Task, twelve_answer, twelve_replies
 from tests.e2e.harness.wait import throughout, until
 
 WAIT_SECONDS = 12
-QUOTA = {
-    "response": {
-        "status": 429,
-        "error": {"message": "You exceeded your current quota.", "type": "insufficient_quota"},
-        "retryAfter": WAIT_SECONDS,
-    }
-}
 
 
 def seconds_until(time: str) -> float:
@@ -38,7 +31,7 @@ def wait_parked(task: Task, reason: str) -> Object:
 def test_a_used_up_quota_is_waited_for_without_a_pod_and_the_task_goes_on_by_itself(
     start: Start, witness: Witnesses, api: Api
 ) -> None:
-    task = start("quota", twelve_replies(), faults={5: QUOTA})
+    task = start("quota", twelve_replies(), faults={5: out_of_quota(seconds=WAIT_SECONDS)})
 
     parked = wait_parked(task, "ModelQuotaExhausted")
 

@@ -9,22 +9,15 @@ from agenttask.contract import Exit
 
 from tests.api.runner.conftest import ANSWER, STEPS, Job, MakeJob
 from tests.api.waiting import until
-from tests.e2e.harness.model import calls, says_sum
+from tests.e2e.harness.model import calls, out_of_quota, says_sum
 
 WAIT_SECONDS = 2
-QUOTA = {
-    "response": {
-        "status": 429,
-        "error": {"message": "You exceeded your current quota.", "type": "insufficient_quota"},
-        "retryAfter": WAIT_SECONDS,
-    }
-}
 
 
 def test_a_used_up_quota_ends_the_process_and_it_goes_on_when_its_time_has_come(make_job: MakeJob) -> None:
     job = make_job()
     replies = [*(calls(("number", {"n": n})) for n in range(1, STEPS)), says_sum()]
-    job.model.script(job.name, replies, faults={4: QUOTA})
+    job.model.script(job.name, replies, faults={4: out_of_quota(seconds=WAIT_SECONDS)})
     assert job.run() == Exit.PARKED
     asked = len(job.model.journal(job.name))
     assert "You exceeded your current quota." in job.lines

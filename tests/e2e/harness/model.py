@@ -45,6 +45,12 @@ def refuses(status: int, message: str) -> Reply:
     return {"error": {"message": message, "type": "error"}, "status": status}
 
 
+def out_of_quota(*, seconds: int) -> Fault:
+    """An account with nothing left, and something again after so long."""
+    error = {"message": "You exceeded your current quota.", "type": "insufficient_quota"}
+    return {"response": {"status": 429, "error": error, "retryAfter": seconds}}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """One request the model got, from the journal."""
