@@ -15,9 +15,10 @@ Every error is translated here:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlencode
@@ -25,10 +26,12 @@ from urllib.parse import urlencode
 import aiohttp
 import msgspec
 from agenttask import contract
+from aiolimiter import AsyncLimiter
 from kubernetes.aio import client, config
 from kubernetes.aio.client.rest import RESTResponse
 
 from agenttask_operator.observed import Complaint, Pod, Status, Task, newest_complaint, read_pod, read_task
+from agenttask_operator.settings import ClientConnection
 from agenttask_operator.status import Event
 
 STATUS_POLICY: Final = "agenttask-status"
@@ -36,6 +39,9 @@ STATUS_POLICY: Final = "agenttask-status"
 REQUEST_SECONDS: Final = 30
 PAGE: Final = 500
 CONNECTIONS: Final = 64
+DEFAULT_PACE: Final = ClientConnection()
+MAX_SENDS: Final = 4
+MAX_TOLD_SECONDS: Final = 10.0
 
 _ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 _JSON: Final = "application/json"
@@ -71,13 +77,30 @@ class UnreachableError(ClusterError):
 
 
 class Cluster:
-    """The calls. All are bounded by `REQUEST_SECONDS` and raise `ClusterError`."""
+    """The calls. Each try is bounded by `REQUEST_SECONDS`; all raise `ClusterError`.
 
-    def __init__(self, api: client.ApiClient) -> None:
+    A server that says when to come back (429 or 5xx with Retry-After: it has done nothing) is asked again then, a few
+    times. The worker waits meanwhile rather than trouble it with its next key.
+
+    Args:
+        api: the session.
+        pace: how many calls are let through.
+        sleep: waits that many seconds.
+    """
+
+    def __init__(
+        self,
+        api: client.ApiClient,
+        *,
+        pace: ClientConnection = DEFAULT_PACE,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._api = api
+        self._limiter = AsyncLimiter(pace.burst, pace.burst / pace.qps)
+        self._sleep = sleep
 
     @classmethod
-    async def connect(cls) -> Self:
+    async def connect(cls, *, pace: ClientConnection = DEFAULT_PACE) -> Self:
         """Find the API server: the pod's service account, or for development the kubeconfig in use."""
         configuration = client.Configuration()
         if "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -89,7 +112,7 @@ class Cluster:
         configuration.connection_pool_maxsize = CONNECTIONS
         # Python 3.13 wants key identifiers in certificates, which the authorities of older EKS clusters, for one, lack.
         configuration.disable_strict_ssl_verification = True
-        return cls(client.ApiClient(configuration))
+        return cls(client.ApiClient(configuration), pace=pace)
 
     @property
     def api(self) -> client.ApiClient:
@@ -234,22 +257,34 @@ class Cluster:
         body: dict[str, Any] | bytes | None = None,
         content_type: str = _JSON,
     ) -> Any:
+        target = path + (f"?{urlencode(query)}" if query else "")
+        for sends in range(1, MAX_SENDS + 1):
+            await self._limiter.acquire()
+            answer, content = await self._send(method, path, target=target, body=body, content_type=content_type)
+            wait = _told_to_wait(answer)
+            if wait is None or sends == MAX_SENDS:
+                break
+            await self._sleep(min(wait, MAX_TOLD_SECONDS))
+        if answer.status >= 300:
+            raise _error(answer.status, content)
+        return msgspec.json.decode(content)
+
+    async def _send(
+        self, method: str, path: str, *, target: str, body: dict[str, Any] | bytes | None, content_type: str
+    ) -> tuple[RESTResponse, bytes]:
         try:
             headers = {"Accept": _JSON, "Content-Type": content_type, **self._api.default_headers}
             await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             answer: RESTResponse = await self._api.rest_client.request(
                 method,
-                self._api.configuration.host + path + (f"?{urlencode(query)}" if query else ""),
+                self._api.configuration.host + target,
                 headers=headers,
                 body=body,
                 _request_timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
             )
-            content = await answer.read()
+            return answer, await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(f"{type(error).__name__}: {error}") from error
-        if answer.status >= 300:
-            raise _error(answer.status, content)
-        return msgspec.json.decode(content)
 
 
 class _Refusal(msgspec.Struct, frozen=True):
@@ -257,6 +292,12 @@ class _Refusal(msgspec.Struct, frozen=True):
 
     message: str = ""
     reason: str = ""
+
+
+def _told_to_wait(answer: RESTResponse) -> float | None:
+    """For how many seconds, where the server says so."""
+    told = answer.headers.get("Retry-After", "")
+    return float(told) if (answer.status == 429 or answer.status >= 500) and told.isdecimal() else None
 
 
 def _error(code: int, content: bytes) -> ClusterError:

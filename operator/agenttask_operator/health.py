@@ -14,6 +14,7 @@ from aiohttp import web
 
 PORT: Final = 8080
 LOOP_SECONDS: Final = 300
+"""Least time after which a resync loop that does not turn is taken for dead."""
 
 
 class Health:
@@ -21,10 +22,12 @@ class Health:
 
     Args:
         clock: monotonic seconds.
+        resync_seconds: how long a turn of the loop rests.
     """
 
-    def __init__(self, *, clock: Callable[[], float]) -> None:
+    def __init__(self, *, clock: Callable[[], float], resync_seconds: float = 0) -> None:
         self._clock = clock
+        self._patience = max(LOOP_SECONDS, 3 * resync_seconds)
         self._turned = clock()
         self.silent: str | None = None
         """Of what the watch was found to be silent, None while all keep up."""
@@ -37,7 +40,7 @@ class Health:
 
     def ill(self) -> str | None:
         """Why the process should be restarted, None while it should not."""
-        if self._clock() - self._turned > LOOP_SECONDS:
+        if self._clock() - self._turned > self._patience:
             return "the resync loop stands still"
         return None if self.silent is None else f"the watch of {self.silent} is silent"
 

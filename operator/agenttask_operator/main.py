@@ -24,22 +24,25 @@ from agenttask_operator.cluster import Cluster, ClusterError, ConflictError, Not
 from agenttask_operator.handlers import Inbox
 from agenttask_operator.leader import Leadership
 from agenttask_operator.observed import Pod
-from agenttask_operator.queue import Queue
+from agenttask_operator.queue import Queue, QueueClosed
 from agenttask_operator.reconcile import Key, Reconciler
 from agenttask_operator.settings import Settings
 
-WORKERS: Final = 24
-RESYNC_SECONDS: Final = 60
 CHECK_SECONDS: Final = 10
+DRAIN_SECONDS: Final = 15
+"""How long keys in hand may take to be finished on SIGTERM; the rest of the pod's grace is for the lease."""
 CONFLICT_SECONDS: Final = 0.05
 
 logger = logging.getLogger(__name__)
 
 
 async def work(*, queue: Queue[Key], reconciler: Reconciler) -> None:
-    """One worker: take a key, reconcile, look again when told to. Never ends by itself."""
+    """One worker: take a key, reconcile, look again when told to. Ends when the queue is closed."""
     while True:
-        key = await queue.get()
+        try:
+            key = await queue.get()
+        except QueueClosed:
+            return
         try:
             after = await reconciler.reconcile(key)
         except (ConflictError, NotFoundError):
@@ -97,7 +100,9 @@ class Operator:
             cluster=cluster, settings=config, clock=lambda: datetime.now(UTC), reporter=identity
         )
         self._inbox = Inbox(queue=self._queue, departed=self._reconciler.departed)
-        self._health = health.Health(clock=time.monotonic)
+        self._resync_seconds: float = config.resync_seconds
+        self._workers_wanted = config.workers
+        self._health = health.Health(clock=time.monotonic, resync_seconds=config.resync_seconds)
         self._due = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
         self._leadership = Leadership(
@@ -126,6 +131,8 @@ class Operator:
             for part in done:
                 if not told.is_set():
                     logger.error("A part of the operator ended: %r", part)
+            if told.is_set():
+                await self._drain()
             return 0 if told.is_set() else 1
         finally:
             await self._stand_down()
@@ -173,10 +180,18 @@ class Operator:
         logger.info("Leading")
         self._inbox.leading = True
         self._workers = [
-            asyncio.create_task(work(queue=self._queue, reconciler=self._reconciler)) for _ in range(WORKERS)
+            asyncio.create_task(work(queue=self._queue, reconciler=self._reconciler))
+            for _ in range(self._workers_wanted)
         ]
         # Whatever happened before was dropped by the inbox.
         self._due.set()
+
+    async def _drain(self) -> None:
+        """Finish the keys in hand and take no others: what is half done now need not be found out by the next."""
+        self._inbox.leading = False
+        self._queue.close()
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=DRAIN_SECONDS)
 
     async def _stand_down(self) -> None:
         self._inbox.leading = False
@@ -186,12 +201,12 @@ class Operator:
         self._workers = []
 
     async def _resync(self) -> None:
-        """Resync when leadership comes, and then about once a minute: what the watches missed heals here."""
+        """Resync when leadership comes, and then every `resyncSeconds` or so: what the watches missed heals here."""
         source = random.Random()  # noqa: S311 - spreads load, hides nothing
         hurried = False
         while True:
             self._due.clear()
-            pause = RESYNC_SECONDS * source.uniform(0.8, 1.2)
+            pause = self._resync_seconds * source.uniform(0.8, 1.2)
             try:
                 silent = await resync(
                     cluster=self._cluster, reconciler=self._reconciler, queue=self._queue, inbox=self._inbox
@@ -227,7 +242,7 @@ class Operator:
 
 async def _run() -> int:
     config = settings.load(Path(os.environ.get(settings.CONFIG_ENV, settings.DEFAULT_PATH)))
-    cluster = await Cluster.connect()
+    cluster = await Cluster.connect(pace=config.client_connection)
     identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
     namespace = os.environ.get("POD_NAMESPACE") or "default"
     try:

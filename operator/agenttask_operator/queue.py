@@ -30,6 +30,10 @@ class Timer(Protocol):
 Later = Callable[[float, Callable[[], None]], Timer]
 
 
+class QueueClosed(Exception):  # noqa: N818 - not an error
+    """Nothing more is handed out."""
+
+
 class Queue(Generic[KeyT]):
     """The queue.
 
@@ -39,7 +43,9 @@ class Queue(Generic[KeyT]):
 
     def __init__(self, *, later: Later) -> None:
         self._later = later
-        self._ready: asyncio.Queue[KeyT] = asyncio.Queue()
+        # None wakes one who waits when the queue is closed.
+        self._ready: asyncio.Queue[KeyT | None] = asyncio.Queue()
+        self._closed = False
         self._wanted: set[KeyT] = set()
         self._active: set[KeyT] = set()
         self._timers: dict[KeyT, Timer] = {}
@@ -72,14 +78,27 @@ class Queue(Generic[KeyT]):
         self._timers[key] = timer
 
     async def get(self) -> KeyT:
-        """The next key, and with it the duty to call `done`. Its pending delay is dropped: work makes a new one."""
+        """The next key, and with it the duty to call `done`. Its pending delay is dropped: work makes a new one.
+
+        Raises:
+            QueueClosed: there will be none.
+        """
         key = await self._ready.get()
+        if key is None or self._closed:
+            self.close()
+            raise QueueClosed
         self._wanted.discard(key)
         self._active.add(key)
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
         return key
+
+    def close(self) -> None:
+        """Hand out no more keys; those in hand are finished by who has them."""
+        self._closed = True
+        # Whoever takes this puts one for the next: nobody counts who waits.
+        self._ready.put_nowait(None)
 
     def done(self, key: KeyT) -> None:
         """The work on a key is over, well or not."""

@@ -8,7 +8,7 @@ restarts; a running task keeps its place (`status.location`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 import yaml
@@ -49,6 +49,19 @@ class LeaderElection(_Block, frozen=True, kw_only=True):
     lease_name: str = "agenttask-operator"
 
 
+class ClientConnection(_Block, frozen=True, kw_only=True):
+    """How fast the API server is asked, all workers together; leases and watches are not held back.
+
+    The defaults leave the pace to the server, which says itself when it has had enough (429). Lower them where it is
+    shared with more delicate company: a task needs some 25 requests from its creation to its end.
+    """
+
+    qps: Annotated[float, msgspec.Meta(gt=0)] = 500
+    """Requests per second, on average."""
+    burst: Annotated[int, msgspec.Meta(ge=1)] = 1000
+    """Requests at once, after a rest."""
+
+
 class Settings(_Block, frozen=True, kw_only=True):
     """The whole file. Without `model` (or `store`) a task that names none stalls as SpecInvalid and says so."""
 
@@ -56,6 +69,11 @@ class Settings(_Block, frozen=True, kw_only=True):
     model: contract.Model | None = None
     store: Store | None = None
     leader_election: LeaderElection = LeaderElection()
+    client_connection: ClientConnection = ClientConnection()
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 24
+    """Tasks that are worked on at once. More than `clientConnection` and the server's pace can feed only wait."""
+    resync_seconds: Annotated[int, msgspec.Meta(ge=10, le=3600)] = 60
+    """How often all tasks are listed and looked at, give or take a fifth: how long a lost watch event can matter."""
 
 
 class SettingsError(Exception):

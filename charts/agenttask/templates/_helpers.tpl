@@ -58,6 +58,9 @@ store:
 leaderElection:
   enabled: true
   leaseName: {{ include "agenttask.fullname" . }}-operator
+clientConnection: {{ toJson .Values.clientConnection }}
+workers: {{ .Values.workers }}
+resyncSeconds: {{ .Values.resyncSeconds }}
 {{- end -}}
 
 {{/* The default model: an endpoint and what is asked there, or nothing. Without a name it is a chain of three. */}}

@@ -16,7 +16,13 @@ from tests.api.charts import settings as settings_of
 from tests.api.client import Client, Object
 
 RUNNER: Final = {"image": "registry.example.com/agenttask-runner:0.1.0", "imagePullPolicy": "IfNotPresent"}
-ELECTION: Final = {"enabled": True, "leaseName": "agenttask-operator"}
+OPERATOR: Final[Object] = {
+    "runner": RUNNER,
+    "leaderElection": {"enabled": True, "leaseName": "agenttask-operator"},
+    "clientConnection": {"qps": 500, "burst": 1000},
+    "workers": 24,
+    "resyncSeconds": 60,
+}
 MODEL: Final = {"model.baseURL": "https://api.example.com/v1", "model.name": "small"}
 
 WHOLE_MODEL: Final[Object] = {
@@ -141,6 +147,10 @@ CONFIGURATIONS: Final[dict[str, tuple[Object, Object]]] = {
         {"store.filesystem.claimName": "checkpoints", "store.filesystem.path": "prod"},
         {"store": {"filesystem": {"claimName": "checkpoints", "path": "prod"}}},
     ),
+    "an operator that goes easy on its API server": (
+        {"clientConnection.qps": 12.5, "clientConnection.burst": 20, "workers": 4, "resyncSeconds": 600},
+        {"clientConnection": {"qps": 12.5, "burst": 20}, "workers": 4, "resyncSeconds": 600},
+    ),
     "the development store": (
         {"devStore.enabled": True},
         {
@@ -171,7 +181,7 @@ CONFIGURATIONS: Final[dict[str, tuple[Object, Object]]] = {
 def test_the_operator_reads_exactly_what_the_values_say(helm: Helm, chart: Path, tmp_path: Path, sentence: str) -> None:
     values, want = CONFIGURATIONS[sentence]
     text = only(helm.render(chart, **values), "ConfigMap")["data"]["config.yaml"]
-    assert yaml.safe_load(text) == {"runner": RUNNER, "leaderElection": ELECTION, **want}
+    assert yaml.safe_load(text) == {**OPERATOR, **want}
     file = tmp_path / "config.yaml"
     file.write_text(text)
     settings.load(file)
@@ -209,6 +219,9 @@ REFUSALS: Final[dict[str, tuple[Object, str]]] = {
     "a misspelt value": ({"replica": 1}, "replica"),
     "a misspelt value inside a block": ({"store.s3.buckt": "agents"}, "buckt"),
     "a replica count in words": ({"replicas": "two"}, "replicas"),
+    "a pace that never comes": ({"clientConnection.qps": 0}, "qps"),
+    "no workers": ({"workers": 0}, "workers"),
+    "a resync that never rests": ({"resyncSeconds": 1}, "resyncSeconds"),
     "an unknown pull policy": ({"image.runner.pullPolicy": "Sometimes"}, "pullPolicy"),
     "an address without a scheme": ({**MODEL, "model.baseURL": "api.example.com"}, "baseURL"),
     "a key inside an address": ({**MODEL, "model.baseURL": "https://u:secret@example.com/v1"}, "baseURL"),

@@ -41,3 +41,11 @@ def test_not_alive_with_a_silent_watch(health: Health) -> None:
 
 def test_not_ready_before_the_first_check(health: Health) -> None:
     assert health.missing is not None
+
+
+def test_a_loop_that_rests_for_long_is_given_as_long(clock: Clock) -> None:
+    health = Health(clock=clock, resync_seconds=3600)
+    clock.now += 3 * 3600
+    assert health.ill() is None
+    clock.now += 1
+    assert health.ill() == "the resync loop stands still"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from agenttask_operator.queue import MAX_RETRY_SECONDS, Queue
+from agenttask_operator.queue import MAX_RETRY_SECONDS, Queue, QueueClosed
 
 
 class Timer:
@@ -126,3 +126,17 @@ async def test_a_worker_waits_for_the_next_key(queue: Queue[str]) -> None:
     assert not waiting.done()
     queue.add("a")
     assert await waiting == "a"
+
+
+async def test_a_closed_queue_hands_out_nothing_and_wakes_all_who_wait(queue: Queue[str]) -> None:
+    queue.add("in hand")
+    assert await queue.get() == "in hand"
+    waiting = [asyncio.create_task(queue.get()) for _ in range(3)]
+    await asyncio.sleep(0)
+    queue.close()
+    queue.add("too late")
+    queue.done("in hand")
+    ended = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), timeout=5)
+    assert [type(one) for one in ended] == [QueueClosed] * 3
+    with pytest.raises(QueueClosed):
+        await queue.get()

@@ -23,6 +23,9 @@ runner: {image: "r:1", imagePullPolicy: Always, imagePullSecrets: [{name: pull}]
 model: {baseURL: "https://m.example/v1", name: small, apiKeySecretRef: {name: key, key: api-key}}
 store: {s3: {bucket: b, prefix: p, endpoint: "http://s3", region: eu, credentialsSecretRef: {name: s3}}}
 leaderElection: {enabled: false, leaseName: l}
+clientConnection: {qps: 20, burst: 30}
+workers: 8
+resyncSeconds: 120
 """,
     )
     assert settings.load(path) == settings.Settings(
@@ -42,6 +45,9 @@ leaderElection: {enabled: false, leaseName: l}
             )
         ),
         leader_election=settings.LeaderElection(enabled=False, lease_name="l"),
+        client_connection=settings.ClientConnection(qps=20, burst=30),
+        workers=8,
+        resync_seconds=120,
     )
 
 
@@ -56,6 +62,9 @@ def test_the_least_file(tmp_path: Path) -> None:
         "a key nobody knows": ("runner: {image: r}\nmodle: {}", "modle"),
         "no runner": ("{}", "runner"),
         "no YAML": ("runner: [", "config.yaml"),
+        "no workers": ("runner: {image: r}\nworkers: 0", "workers"),
+        "a pace that never comes": ("runner: {image: r}\nclientConnection: {qps: 0}", "qps"),
+        "a resync that never rests": ("runner: {image: r}\nresyncSeconds: 1", "resyncSeconds"),
         "half a model": ("runner: {image: r}\nmodel: {name: small}", "baseURL"),
     }.values(),
 )

@@ -11,6 +11,7 @@ from agenttask_operator import main
 from agenttask_operator.cluster import Cluster, NotFoundError
 from agenttask_operator.health import Health
 from agenttask_operator.observed import Pod, Task
+from agenttask_operator.reconcile import Key
 from agenttask_operator.settings import Runner, Settings
 
 from tests.unit.operator.builders import task
@@ -55,7 +56,7 @@ async def test_a_silent_watch_is_found_a_full_pause_after_taking_over_and_not_be
     try:
         async with asyncio.timeout(5):
             assert await turns.found.get(), "the first listing expects nothing"
-            monkeypatch.setattr(main, "RESYNC_SECONDS", 0.0)
+            monkeypatch.setattr(operator, "_resync_seconds", 0.0)
             operator._take_over()
             assert await turns.found.get(), "at once, the watches had no time"
             assert not await turns.found.get(), "a pause later, they had"
@@ -63,3 +64,33 @@ async def test_a_silent_watch_is_found_a_full_pause_after_taking_over_and_not_be
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
         await operator._stand_down()
+
+
+async def test_told_to_stop_it_finishes_the_key_in_hand_and_takes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = main.Operator(
+        cluster=cast(Cluster, Unwatched()),
+        config=Settings(runner=Runner(image="r:1"), workers=1),
+        identity="me",
+        namespace="here",
+    )
+    begun, go_on, finished = asyncio.Event(), asyncio.Event(), list[Key]()
+
+    async def reconcile(key: Key) -> None:
+        begun.set()
+        await go_on.wait()
+        finished.append(key)
+
+    monkeypatch.setattr(operator._reconciler, "reconcile", reconcile)
+    operator._take_over()
+    first, second = Key("agents", "first"), Key("agents", "second")
+    operator._queue.add(first)
+    operator._queue.add(second)
+    async with asyncio.timeout(5):
+        await begun.wait()
+        leaving = asyncio.create_task(operator._drain())
+        await asyncio.sleep(0)
+        assert not leaving.done()
+        go_on.set()
+        await leaving
+    assert finished == [first]
+    await operator._stand_down()

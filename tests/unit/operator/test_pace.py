@@ -1,0 +1,104 @@
+"""Calls of the API server: how many are let through, and what is done when it asks for patience."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from agenttask_operator.cluster import MAX_SENDS, MAX_TOLD_SECONDS, Cluster, ClusterError, UnreachableError
+from agenttask_operator.settings import ClientConnection
+
+
+@dataclass(kw_only=True)
+class Answer:
+    """One answer of the server."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+
+    async def read(self) -> bytes:
+        return b'{"message": "It is so."}'
+
+
+class Api:
+    """A session at a server that answers as it was told to, the last answer again and again."""
+
+    default_headers: dict[str, str] = {}  # noqa: RUF012 - as the client has it
+
+    def __init__(self, *answers: Answer) -> None:
+        self._answers = list(answers)
+        self.asked: list[str] = []
+        self.rest_client = self
+        self.configuration = self
+        self.host = "https://api.invalid"
+
+    async def update_params_for_auth(self, *_: Any) -> None:
+        """Nobody is asked for a name here."""
+
+    async def request(self, method: str, url: str, **_: Any) -> Answer:
+        self.asked.append(f"{method} {url.removeprefix(self.host)}")
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+
+class Sleep:
+    """Passes at once, and remembers."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+def busy(status: int, seconds: str) -> Answer:
+    return Answer(status=status, headers={"Retry-After": seconds})
+
+
+PATIENCE: dict[str, tuple[list[Answer], list[float], type[ClusterError] | None]] = {
+    "a server that is not busy": ([Answer(status=200)], [], None),
+    "429 says when to come back": ([busy(429, "3"), Answer(status=200)], [3], None),
+    "503 says so too": ([busy(503, "1"), Answer(status=200)], [1], None),
+    "429 that does not say when": ([Answer(status=429)], [], UnreachableError),
+    "503 that does not say when": ([Answer(status=503)], [], UnreachableError),
+    "a time that is a date": ([busy(503, "Wed, 21 Oct 2026 07:28:00 GMT")], [], UnreachableError),
+    "much patience is asked for": ([busy(429, "600"), Answer(status=200)], [MAX_TOLD_SECONDS], None),
+    "again and again": ([busy(429, "1")], [1] * (MAX_SENDS - 1), UnreachableError),
+    "a refusal, whatever stands beside it": ([busy(403, "1")], [], ClusterError),
+}
+
+
+@pytest.mark.parametrize("sentence", PATIENCE)
+async def test_a_server_that_says_when_to_come_back_is_asked_again_then(sentence: str) -> None:
+    answers, want, raised = PATIENCE[sentence]
+    api, sleep = Api(*answers), Sleep()
+    cluster = Cluster(cast(Any, api), sleep=sleep)
+    if raised is None:
+        await cluster.check_served()
+    else:
+        with pytest.raises(raised, match=r"It is so\."):
+            await cluster.check_served()
+    assert sleep.slept == want
+    assert len(api.asked) == len(want) + 1
+
+
+async def test_no_more_calls_than_the_burst_are_let_through_at_once() -> None:
+    api = Api(Answer(status=200))
+    cluster = Cluster(cast(Any, api), pace=ClientConnection(qps=0.001, burst=3))
+    calls = [asyncio.create_task(cluster.check_served()) for _ in range(5)]
+    done, waiting = set(calls[:3]), set(calls[3:])
+    await asyncio.gather(*done)
+    assert len(api.asked) == 3
+    assert not any(call.done() for call in waiting)
+    for call in waiting:
+        call.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_the_next_call_is_let_through_after_its_share_of_a_second() -> None:
+    cluster = Cluster(cast(Any, Api(Answer(status=200))), pace=ClientConnection(qps=50, burst=1))
+    begun = asyncio.get_running_loop().time()
+    for _ in range(3):
+        await cluster.check_served()
+    assert asyncio.get_running_loop().time() - begun >= 2 / 50 * 0.9
