@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlencode
@@ -84,6 +84,7 @@ class Cluster:
 
     Args:
         api: the session.
+        namespaces: where tasks and pods are looked for; empty means everywhere.
         pace: how many calls are let through.
         sleep: waits that many seconds.
     """
@@ -92,15 +93,17 @@ class Cluster:
         self,
         api: client.ApiClient,
         *,
+        namespaces: Sequence[str] = (),
         pace: ClientConnection = DEFAULT_PACE,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._api = api
+        self._scopes = [f"/namespaces/{name}" for name in namespaces] or [""]
         self._limiter = AsyncLimiter(pace.burst, pace.burst / pace.qps)
         self._sleep = sleep
 
     @classmethod
-    async def connect(cls, *, pace: ClientConnection = DEFAULT_PACE) -> Self:
+    async def connect(cls, *, namespaces: Sequence[str] = (), pace: ClientConnection = DEFAULT_PACE) -> Self:
         """Find the API server: the pod's service account, or for development the kubeconfig in use."""
         configuration = client.Configuration()
         if "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -112,7 +115,7 @@ class Cluster:
         configuration.connection_pool_maxsize = CONNECTIONS
         # Python 3.13 wants key identifiers in certificates, which the authorities of older EKS clusters, for one, lack.
         configuration.disable_strict_ssl_verification = True
-        return cls(client.ApiClient(configuration), pace=pace)
+        return cls(client.ApiClient(configuration), namespaces=namespaces, pace=pace)
 
     @property
     def api(self) -> client.ApiClient:
@@ -129,15 +132,17 @@ class Cluster:
 
     async def tasks(self, *, page: int = PAGE) -> AsyncIterator[Task]:
         """All tasks, a page in memory at a time; one that cannot be read is logged and left out."""
-        async for raw in self._list(f"{_api()}/{contract.PLURAL}", page=page):
-            if (task := _readable(raw, read_task)) is not None:
-                yield task
+        for scope in self._scopes:
+            async for raw in self._list(f"{_api()}{scope}/{contract.PLURAL}", page=page):
+                if (task := _readable(raw, read_task)) is not None:
+                    yield task
 
     async def pods(self, *, page: int = PAGE) -> AsyncIterator[Pod]:
         """All runner pods, a page in memory at a time; one that cannot be read is logged and left out."""
-        async for raw in self._list("/api/v1/pods", page=page, labelSelector=contract.LABEL_ATTEMPT):
-            if (pod := _readable(raw, read_pod)) is not None:
-                yield pod
+        for scope in self._scopes:
+            async for raw in self._list(f"/api/v1{scope}/pods", page=page, labelSelector=contract.LABEL_ATTEMPT):
+                if (pod := _readable(raw, read_pod)) is not None:
+                    yield pod
 
     async def pods_of(self, task: Task) -> tuple[Pod, ...]:
         """The pods this very task controls, by UID: a predecessor of the same name is another task."""
@@ -229,8 +234,9 @@ class Cluster:
         await self._call("POST", f"/apis/events.k8s.io/v1/namespaces/{meta.namespace}/events", body=body)
 
     async def check_served(self) -> None:
-        """Raise unless the server answers and knows AgentTasks."""
-        await self._call("GET", f"{_api()}/{contract.PLURAL}", query={"limit": "1"})
+        """Raise unless the server answers, knows AgentTasks, and shows them wherever they are looked after."""
+        for scope in self._scopes:
+            await self._call("GET", f"{_api()}{scope}/{contract.PLURAL}", query={"limit": "1"})
 
     async def check_fence(self) -> None:
         """Raise unless the admission policy on the status and its binding exist."""

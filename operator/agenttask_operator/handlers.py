@@ -11,7 +11,7 @@ import itertools
 import logging
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -144,8 +144,15 @@ class Connection(kopf.ConnectionInfo):  # type: ignore[misc]  # kopf is not type
         return context
 
 
-async def watch(*, inbox: Inbox, ready: asyncio.Event, stop: asyncio.Event) -> None:
-    """Run kopf until `stop` is set or a watch fails for good; `ready` is set once it has started."""
+async def watch(*, inbox: Inbox, ready: asyncio.Event, stop: asyncio.Event, namespaces: Sequence[str] = ()) -> None:
+    """Run kopf until `stop` is set or a watch fails for good; `ready` is set once it has started.
+
+    Args:
+        inbox: where events go.
+        ready: told.
+        stop: asked.
+        namespaces: where to watch; empty means everywhere.
+    """
     registry = kopf.OperatorRegistry()
 
     async def on_task(event: kopf.RawEvent, **_: Any) -> None:
@@ -168,7 +175,8 @@ async def watch(*, inbox: Inbox, ready: asyncio.Event, stop: asyncio.Event) -> N
         settings=_kopf_settings(),
         # For peering alone, which is off; left to itself, kopf asks for the user's name, and a container has none.
         identity=contract.OPERATOR_MANAGER,
-        clusterwide=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
         ready_flag=ready,
         stop_flag=stop,
     )

@@ -100,6 +100,7 @@ class Operator:
             cluster=cluster, settings=config, clock=lambda: datetime.now(UTC), reporter=identity
         )
         self._inbox = Inbox(queue=self._queue, departed=self._reconciler.departed)
+        self._namespaces = config.watch_namespaces
         self._resync_seconds: float = config.resync_seconds
         self._workers_wanted = config.workers
         self._health = health.Health(clock=time.monotonic, resync_seconds=config.resync_seconds)
@@ -146,7 +147,9 @@ class Operator:
     async def _watch(self, *, stop: asyncio.Event) -> asyncio.Task[Any]:
         """Start the watches; returns once they run, or have failed."""
         ready = asyncio.Event()
-        watch = asyncio.create_task(handlers.watch(inbox=self._inbox, ready=ready, stop=stop))
+        watch = asyncio.create_task(
+            handlers.watch(inbox=self._inbox, ready=ready, stop=stop, namespaces=self._namespaces)
+        )
         started = asyncio.create_task(ready.wait())
         await asyncio.wait([watch, started], return_when=asyncio.FIRST_COMPLETED)
         started.cancel()
@@ -242,7 +245,7 @@ class Operator:
 
 async def _run() -> int:
     config = settings.load(Path(os.environ.get(settings.CONFIG_ENV, settings.DEFAULT_PATH)))
-    cluster = await Cluster.connect(pace=config.client_connection)
+    cluster = await Cluster.connect(namespaces=config.watch_namespaces, pace=config.client_connection)
     identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
     namespace = os.environ.get("POD_NAMESPACE") or "default"
     try:

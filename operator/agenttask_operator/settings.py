@@ -68,6 +68,8 @@ class Settings(_Block, frozen=True, kw_only=True):
     runner: Runner
     model: contract.Model | None = None
     store: Store | None = None
+    watch_namespaces: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
+    """Where tasks are looked after; nothing is asked of any other namespace. Empty: everywhere."""
     leader_election: LeaderElection = LeaderElection()
     client_connection: ClientConnection = ClientConnection()
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 24

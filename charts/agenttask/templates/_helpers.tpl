@@ -58,6 +58,9 @@ store:
 leaderElection:
   enabled: true
   leaseName: {{ include "agenttask.fullname" . }}-operator
+{{- with .Values.watchNamespaces }}
+watchNamespaces: {{ toJson . }}
+{{- end }}
 clientConnection: {{ toJson .Values.clientConnection }}
 workers: {{ .Values.workers }}
 resyncSeconds: {{ .Values.resyncSeconds }}
@@ -160,4 +163,40 @@ path: {{ . | quote }}
 {{- define "agenttask.store.refs" -}}
 {{- if .of.caConfigMapRef.name }}{{ $_ := set .set "caConfigMapRef" .of.caConfigMapRef }}{{ end -}}
 {{- if .of.credentialsSecretRef.name }}{{ $_ := set .set "credentialsSecretRef" .of.credentialsSecretRef }}{{ end -}}
+{{- end -}}
+
+{{/* What the operator may do wherever it looks after tasks. */}}
+{{- define "agenttask.operator.rules" -}}
+# `supervise` exempts from the policy in admission.yaml.
+- apiGroups: [agenttask.dev]
+  resources: [agenttasks]
+  verbs: [get, list, watch, delete, supervise]
+- apiGroups: [agenttask.dev]
+  resources: [agenttasks/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, list]
+{{- end -}}
+
+{{/* The rest of a binding to the operator's ServiceAccount: (dict "root" $ "kind" "Role" "name" the role's). */}}
+{{- define "agenttask.operator.binds" -}}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ .kind }}
+  name: {{ .name }}
+subjects:
+- kind: ServiceAccount
+  name: {{ include "agenttask.fullname" .root }}-operator
+  namespace: {{ .root.Release.Namespace }}
+{{- end -}}
+
+{{/* What a runner may do with its pod's token; the policy in admission.yaml narrows it to the current pod of one task. */}}
+{{- define "agenttask.runner.rules" -}}
+- apiGroups: [agenttask.dev]
+  resources: [agenttasks/status]
+  verbs: [patch]
 {{- end -}}

@@ -151,6 +151,7 @@ CONFIGURATIONS: Final[dict[str, tuple[Object, Object]]] = {
         {"clientConnection.qps": 12.5, "clientConnection.burst": 20, "workers": 4, "resyncSeconds": 600},
         {"clientConnection": {"qps": 12.5, "burst": 20}, "workers": 4, "resyncSeconds": 600},
     ),
+    "two namespaces": ({"watchNamespaces": ["blue", "red"]}, {"watchNamespaces": ["blue", "red"]}),
     "the development store": (
         {"devStore.enabled": True},
         {
@@ -220,6 +221,8 @@ REFUSALS: Final[dict[str, tuple[Object, str]]] = {
     "a misspelt value inside a block": ({"store.s3.buckt": "agents"}, "buckt"),
     "a replica count in words": ({"replicas": "two"}, "replicas"),
     "a pace that never comes": ({"clientConnection.qps": 0}, "qps"),
+    "a namespace that cannot be": ({"watchNamespaces": ["Blue"]}, "watchNamespaces"),
+    "a namespace named twice": ({"watchNamespaces": ["blue", "blue"]}, "watchNamespaces"),
     "no workers": ({"workers": 0}, "workers"),
     "a resync that never rests": ({"resyncSeconds": 1}, "resyncSeconds"),
     "an unknown pull policy": ({"image.runner.pullPolicy": "Sometimes"}, "pullPolicy"),
@@ -264,6 +267,35 @@ def test_the_crd_is_installed_and_kept_as_the_values_say(
     objects = helm.render(chart, **{"crds.enabled": enabled, "crds.keep": keep})
     crds = [one for one in objects if one["kind"] == "CustomResourceDefinition"]
     assert [crd["metadata"].get("annotations") for crd in crds] == want
+
+
+def test_a_second_release_with_namespaces_has_nothing_of_the_cluster_but_the_right_to_see_the_fence(
+    helm: Helm, chart: Path
+) -> None:
+    once = dict.fromkeys(("crds.enabled", "admission.enabled", "rbac.aggregateClusterRoles"), False)
+    objects = helm.render(chart, watchNamespaces=["blue", "red"], **once)
+    shared = [one for one in objects if "namespace" not in one["metadata"]]
+    assert [one["kind"] for one in shared] == ["ClusterRole", "ClusterRoleBinding"]
+    assert [rule["resourceNames"] for rule in shared[0]["rules"]] == [["agenttask-status"]]
+    roles = sorted((one["metadata"]["namespace"], one["metadata"]["name"]) for one in objects if one["kind"] == "Role")
+    assert roles == [
+        ("agenttask-system", "agenttask-operator"),
+        *((name, f"agenttask-{who}") for name in ("blue", "red") for who in ("operator-tasks", "runner")),
+    ]
+    for one in objects:
+        if one["kind"] == "RoleBinding" and one["metadata"]["name"] == "agenttask-runner":
+            (subject,) = one["subjects"]
+            assert subject["name"] == f"system:serviceaccounts:{one['metadata']['namespace']}"
+
+
+def test_roles_in_namespaces_grant_what_the_cluster_role_grants(helm: Helm, chart: Path) -> None:
+    wide = helm.render(chart)
+    narrow = helm.render(chart, watchNamespaces=["blue"])
+    fence = only(narrow, "ClusterRole", name="agenttask-operator")["rules"]
+    role = only(narrow, "Role", name="agenttask-operator-tasks")["rules"]
+    assert only(wide, "ClusterRole", name="agenttask-operator")["rules"] == [*fence, *role]
+    runner = only(narrow, "Role", name="agenttask-runner")["rules"]
+    assert only(wide, "ClusterRole", name="agenttask-runner")["rules"] == runner
 
 
 def test_the_server_takes_every_object(helm: Helm, chart: Path) -> None:

@@ -23,6 +23,7 @@ runner: {image: "r:1", imagePullPolicy: Always, imagePullSecrets: [{name: pull}]
 model: {baseURL: "https://m.example/v1", name: small, apiKeySecretRef: {name: key, key: api-key}}
 store: {s3: {bucket: b, prefix: p, endpoint: "http://s3", region: eu, credentialsSecretRef: {name: s3}}}
 leaderElection: {enabled: false, leaseName: l}
+watchNamespaces: [blue, red]
 clientConnection: {qps: 20, burst: 30}
 workers: 8
 resyncSeconds: 120
@@ -45,6 +46,7 @@ resyncSeconds: 120
             )
         ),
         leader_election=settings.LeaderElection(enabled=False, lease_name="l"),
+        watch_namespaces=("blue", "red"),
         client_connection=settings.ClientConnection(qps=20, burst=30),
         workers=8,
         resync_seconds=120,
