@@ -4,6 +4,7 @@ It knows nothing of agents. `Log.open` restores and claims, `Log.append` commits
 has to replay; `read` looks without touching. `docs/checkpoint-log.md` has the protocol on one page.
 """
 
+from agenttask.log.blob import read_blob
 from agenttask.log.chain import Bad
 from agenttask.log.claim import Charge, Left, OnCorruption, Recorded
 from agenttask.log.keys import Keys
@@ -15,6 +16,7 @@ from agenttask.log.record import (
     VOLATILE,
     Abandoned,
     BlobRef,
+    Content,
     Event,
     Holder,
     Kind,
@@ -24,7 +26,7 @@ from agenttask.log.record import (
     RecordRef,
     SnapshotRef,
 )
-from agenttask.log.restore import Lost, Restored
+from agenttask.log.restore import Lost, Restored, attached_to
 from agenttask.log.seed import Seed
 from agenttask.log.snapshot import Frozen, Manifest, Snapshot
 from agenttask.log.survey import Shot, Survey, survey
@@ -35,6 +37,7 @@ __all__ = [
     "Bad",
     "BlobRef",
     "Charge",
+    "Content",
     "Event",
     "Frozen",
     "Holder",
@@ -59,8 +62,10 @@ __all__ = [
     "Snapshot",
     "SnapshotRef",
     "Survey",
+    "attached_to",
     "each_record",
     "prunable",
     "read",
+    "read_blob",
     "survey",
 ]

@@ -2,22 +2,25 @@
 
 A text above `LARGE_BYTES` anywhere in a JSON value is taken out (its SHA-256 stands in its place) and put back when the
 value is read. Neither the text as bytes nor its compressed form is ever wholly in memory beside the text itself.
+
+Content that is attached, the files of a program say, is compressed into a temporary file on its way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import zstandard
 
-from agenttask.errors import Absent, CheckpointCorrupt, Exists, TooLarge
+from agenttask.errors import Absent, CheckpointCorrupt, Exists, Full, TooLarge
 from agenttask.log.keys import Keys, blob_name
-from agenttask.log.record import BlobRef, Placed
+from agenttask.log.record import BlobRef, Content, Placed
 from agenttask.log.table import Table
 from agenttask.store.base import Source, Store
 
@@ -50,6 +53,8 @@ class BlobWriter:
         self._process = process
         self._table = table
         self._number = 0
+        self.inherited: Mapping[Content, BlobRef] = {}
+        """What a state restored refers to: it may be gone from the table, as all of it is after a rewind."""
 
     async def write_text(self, text: str) -> BlobRef:
         """A blob with this text, durable."""
@@ -58,6 +63,35 @@ class BlobWriter:
     async def write_bytes(self, body: bytes) -> BlobRef:
         """A blob with these bytes, durable."""
         return await self._write(lambda: _cut(body), large=len(body) > WHOLE_BYTES)
+
+    async def write_content(self, open_: Pieces) -> BlobRef:
+        """A blob with what `open_` gives, durable; of a source that changes, what its last reading gave.
+
+        Raises store errors, `Full` and what reading raises.
+        """
+        content = _content(await asyncio.to_thread(_measure, open_()))
+        if (known := self._table.find(content)) is not None:
+            return known
+        with tempfile.SpooledTemporaryFile(max_size=WHOLE_BYTES) as file:
+            packer = _Packer(file)
+            await asyncio.to_thread(packer.add_all, open_())
+            return await self._write_packed(packer)
+
+    async def keep(self, content: Content) -> BlobRef:
+        """A blob of this holder's table with content attached before; copied if it lies elsewhere.
+
+        `ValueError` if there is none, `CheckpointCorrupt` if it cannot be read.
+        """
+        if (known := self._table.find(content)) is not None:
+            return known
+        if (there := self.inherited.get(content)) is None:
+            raise ValueError(f"content {content.digest} is not attached")
+        with tempfile.SpooledTemporaryFile(max_size=WHOLE_BYTES) as file:
+            packer = _Packer(file)
+            async with aclosing(read_blob(there, store=self._store, keys=self._keys)) as pieces:
+                async for piece in pieces:
+                    await asyncio.to_thread(packer.add_all, iter([piece]))
+            return await self._write_packed(packer)
 
     async def take_out(self, value: Any) -> tuple[Any, tuple[Placed, ...]]:
         """A JSON value without its large texts, which are durable then, and where they belong."""
@@ -86,39 +120,91 @@ class BlobWriter:
 
     async def _write(self, pieces: Pieces, *, large: bool) -> BlobRef:
         measured = await asyncio.to_thread(_measure, pieces()) if large else _measure(pieces())
-        if (known := self._table.find(digest=measured.digest, size=measured.size)) is not None:
+        content, size = _content(measured), measured.size
+        if (known := self._table.find(content)) is not None:
             return known
+        if size <= WHOLE_BYTES:
+            body = b"".join(_compressed(pieces(), size=size))
+            return await self._place(content, stored=_measure(iter([body])), packed=lambda: iter([body]))
+        stored = await asyncio.to_thread(lambda: _measure(_compressed(pieces(), size=size)))
+        return await self._place(content, stored=stored, packed=lambda: _compressed(pieces(), size=size))
+
+    async def _write_packed(self, packer: _Packer) -> BlobRef:
+        await asyncio.to_thread(packer.finish)
+        if (known := self._table.find(packer.content)) is not None:
+            return known
+        return await self._place(packer.content, stored=packer.stored, packed=packer.packed)
+
+    async def _place(self, content: Content, *, stored: _Measured, packed: Pieces) -> BlobRef:
+        """Put an object under a name of its own."""
         while True:
             name = self._next_name()
-            stored = await self._put(pieces, key=self._keys.named(name), size=measured.size)
-            if stored is not None:
-                ref = BlobRef(name=name, digest=measured.digest, size=measured.size, stored=stored.size)
+            if await self._put(packed, key=self._keys.named(name), stored=stored):
+                ref = BlobRef(name=name, digest=content.digest, size=content.size, stored=stored.size)
                 self._table.add(ref)
                 return ref
 
-    async def _put(self, pieces: Pieces, *, key: str, size: int) -> _Measured | None:
-        """Put the pieces, compressed; how they are stored, or None if something else has the key."""
-        if size <= WHOLE_BYTES:
-            body = b"".join(_compressed(pieces(), size=size))
-            stored = _measure(iter([body]))
-            putting = self._store.put_if_absent(key, body, first=self.first)
+    async def _put(self, packed: Pieces, *, key: str, stored: _Measured) -> bool:
+        """Put an object; whether it stands under the key, or something else does."""
+        if stored.size <= WHOLE_BYTES:
+            putting = self._store.put_if_absent(key, b"".join(packed()), first=self.first)
         else:
-            stored = await asyncio.to_thread(lambda: _measure(_compressed(pieces(), size=size)))
-            source = Source(
-                size=stored.size, sha256=stored.digest, open=lambda: _each(_compressed(pieces(), size=size))
-            )
+            source = Source(size=stored.size, sha256=stored.digest, open=lambda: _each(packed()))
             putting = self._store.put_stream_if_absent(key, source, first=self.first)
         try:
             await putting
         except Exists:
-            return stored if await _found(key, store=self._store) == stored else None
-        return stored
+            return await _found(key, store=self._store) == stored
+        return True
+
+
+class _Packer:
+    """Compresses into a file, and knows what it was given and what has become of it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._plain = hashlib.sha256()
+        self._size = 0
+        self._packed = hashlib.sha256()
+        self._packed_size = 0
+        self._pack = zstandard.ZstdCompressor().compressobj()
+
+    @property
+    def content(self) -> Content:
+        return Content(self._plain.hexdigest(), self._size)
+
+    @property
+    def stored(self) -> _Measured:
+        return _Measured(digest=self._packed.hexdigest(), size=self._packed_size)
+
+    def add_all(self, pieces: Iterator[bytes]) -> None:
+        for piece in pieces:
+            self._plain.update(piece)
+            self._size += len(piece)
+            self._keep(self._pack.compress(piece))
+
+    def finish(self) -> None:
+        self._keep(self._pack.flush())
+
+    def packed(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        while piece := self._file.read(PIECE):
+            yield piece
+
+    def _keep(self, packed: bytes) -> None:
+        self._packed.update(packed)
+        self._packed_size += len(packed)
+        try:
+            self._file.write(packed)
+        except OSError as error:
+            where = tempfile.gettempdir()
+            raise Full(f"no room in {where} for what is to be stored, {self._size} bytes so far: {error}") from error
 
 
 async def read_text(ref: BlobRef, *, store: Store, keys: Keys) -> str:
     """The text of a blob. `CheckpointCorrupt` if it is missing or not what its reference says."""
     text, rest = "", b""
-    async with aclosing(_read(ref, store=store, keys=keys)) as pieces:
+    async with aclosing(read_blob(ref, store=store, keys=keys)) as pieces:
         async for piece in pieces:
             rest += piece
             whole = _whole_characters(rest)
@@ -130,13 +216,13 @@ async def read_text(ref: BlobRef, *, store: Store, keys: Keys) -> str:
 
 async def read_bytes(ref: BlobRef, *, store: Store, keys: Keys) -> bytes:
     """The bytes of a blob. `CheckpointCorrupt` if it is missing or not what its reference says."""
-    async with aclosing(_read(ref, store=store, keys=keys)) as pieces:
+    async with aclosing(read_blob(ref, store=store, keys=keys)) as pieces:
         return b"".join([piece async for piece in pieces])
 
 
 async def verify(ref: BlobRef, *, store: Store, keys: Keys) -> None:
     """Read a blob and keep nothing of it. `CheckpointCorrupt` if it is missing or not what its reference says."""
-    async with aclosing(_read(ref, store=store, keys=keys)) as pieces:
+    async with aclosing(read_blob(ref, store=store, keys=keys)) as pieces:
         async for _ in pieces:
             pass
 
@@ -155,7 +241,8 @@ async def put_back(value: Any, placed: Iterable[Placed], *, store: Store, keys: 
     return value
 
 
-async def _read(ref: BlobRef, *, store: Store, keys: Keys) -> AsyncGenerator[bytes, None]:
+async def read_blob(ref: BlobRef, *, store: Store, keys: Keys) -> AsyncGenerator[bytes, None]:
+    """What a blob holds. `CheckpointCorrupt`, at its end at the latest, if it is missing or not what `ref` says."""
     key = keys.named(ref.name)
     digest, size = hashlib.sha256(), 0
     unpack = zstandard.ZstdDecompressor().decompressobj()
@@ -195,6 +282,10 @@ async def _found(key: str, *, store: Store) -> _Measured | None:
     except Absent:
         return None
     return _Measured(digest=digest.hexdigest(), size=size)
+
+
+def _content(measured: _Measured) -> Content:
+    return Content(measured.digest, measured.size)
 
 
 def _measure(pieces: Iterator[bytes]) -> _Measured:

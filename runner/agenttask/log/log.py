@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -22,12 +22,13 @@ from agenttask.errors import (
     TooLarge,
     Unavailable,
 )
-from agenttask.log.blob import BlobWriter
+from agenttask.log.blob import BlobWriter, Pieces, read_blob
 from agenttask.log.claim import Charge, Claimant, Claimed, OnCorruption, Recorded, Taken, put_or_read
 from agenttask.log.keys import Keys
 from agenttask.log.patience import Patience
 from agenttask.log.record import (
     MAX_RECORD_BYTES,
+    Content,
     Draft,
     Event,
     Holder,
@@ -40,7 +41,7 @@ from agenttask.log.record import (
     parse,
     timestamp,
 )
-from agenttask.log.restore import Reader, Restored
+from agenttask.log.restore import Reader, Restored, attached_to
 from agenttask.log.retention import Retention, Warn
 from agenttask.log.seed import Seed, plant
 from agenttask.log.snapshot import Frozen, Manifest, Sealer, pack, reference
@@ -146,6 +147,9 @@ class Log:
         self._pending: SnapshotRef | None = None
         self._exposed = _stands_on_what_others_may_delete(restored)
         self._since = len(restored.records)
+        self._named = {ref.name for ref in attached_to(restored).values()}
+        """Blobs that a record or the snapshot before it names as attached."""
+        blobs.inherited = table.live
         chunks = restored.base.manifest.chunks if restored.base is not None and not self._exposed else ()
         if self._exposed:
             table.disown()  # everything is written anew, under names of our own
@@ -200,8 +204,8 @@ class Log:
             claimed = replace(claimed, restored=replace(claimed.restored, base=planted.base))
         table.load(claimed.restored.base.manifest.blobs if claimed.restored.base else ())
         for record in claimed.restored.records:
-            for placed in record.blobs:
-                table.add(placed.blob)
+            for blob in record.needed:
+                table.add(blob)
         retention = Retention(store=patient, keys=keys, attempt=attempt, keep_last=policy.keep_last, table=table)
         retention.met(reader.found.values())
         retention.met([claimed.claim])
@@ -253,6 +257,7 @@ class Log:
                 ),
             )
             self._table.retire(live=manifest.live, at=head.seq)
+            self._named = {ref.name for ref in manifest.attached}
             body = pack(msgspec.structs.replace(manifest, blobs=self._table.kept))
             key = self._keys.snapshot(head.seq)
             if await self._put_snapshot(key, body):
@@ -264,15 +269,47 @@ class Log:
                 self._warn(f"snapshot {key} is not what was written; the next one will do")
             self._since = 0
 
+    async def attach(self, open_: Pieces) -> Content:
+        """Make durable what `open_` gives, once or twice, in a thread; an append that refers to it must follow.
+
+        Of a source that changes meanwhile, what the last reading gave is stored, and returned. Content the log has is
+        not written again. Raises store errors, `Full` (no room to put it aside) and what reading raises; the log stays
+        usable.
+        """
+        async with self._turn:
+            self._refuse_if_ended()
+            ref = await self._blobs.write_content(open_)
+            self._table.pin(ref)
+            return ref.content
+
+    async def read(self, content: Content) -> AsyncGenerator[bytes, None]:
+        """Content attached to a record of the state. Close it if it is left early.
+
+        Raises `ValueError` if it is not attached, `CheckpointCorrupt` if it cannot be read, and store errors.
+        """
+        ref = self._table.find(content) or self._blobs.inherited.get(content)
+        if ref is None:
+            raise ValueError(f"content {content.digest} is not attached")
+        async with aclosing(read_blob(ref, store=self._store, keys=self._keys)) as pieces:
+            async for piece in pieces:
+                yield piece
+
     async def append(
-        self, *, kind: Kind, events: Sequence[Event], step: int, max_steps: int, retry: int = 0
+        self,
+        *,
+        kind: Kind,
+        events: Sequence[Event],
+        step: int,
+        max_steps: int,
+        retry: int = 0,
+        attached: Sequence[Content] = (),
     ) -> RecordRef:
         """Write one record behind the head; on return it is durable.
 
         `events` are JSON objects; what is under their key `volatile` stays out of the progress digest; their large
-        texts become blobs. `retry` counts tries that failed before the work recorded. After `Kind.FINAL` nothing can be
-        appended. Raises `Fenced`, `Unavailable` (no answer for `patience.append_seconds`), other store errors, and
-        `RecordTooLarge` or `ValueError` with nothing written.
+        texts become blobs. `retry` counts tries that failed before the work recorded, `attached` is the content that
+        the events refer to. After `Kind.FINAL` nothing can be appended. Raises `Fenced`, `Unavailable` (no answer for
+        `patience.append_seconds`), other store errors, and `RecordTooLarge` or `ValueError` with nothing written.
         """
         if kind is Kind.CLAIM:
             raise ValueError("a claim is made by opening the log")
@@ -282,7 +319,9 @@ class Log:
                 raise ValueError("the log is final")
             if self._exposed:
                 raise ValueError("a snapshot is due: this state still stands on what others may delete")
+            refs = [await self._blobs.keep(content) for content in attached]
             bare, placed = await self._blobs.take_out(list(events))
+            new = tuple({ref.name: ref for ref in refs if ref.name not in self._named}.values())
             draft = build(
                 key=self._keys.record(self._head.seq + 1),
                 seq=self._head.seq + 1,
@@ -295,9 +334,11 @@ class Log:
                 max_steps=max_steps,
                 retry=retry,
                 events=bare,
-                remarks=Remarks(blobs=placed, snapshot=self._pending),
+                remarks=Remarks(blobs=placed, attached=new, snapshot=self._pending),
             )
             await self._commit(draft)
+            self._named.update(ref.name for ref in new)
+            self._table.unpin(refs)
             await self._retain()
             return self.head
 

@@ -40,5 +40,5 @@ def _blobs(found: Survey, *, kept: list[Shot], oldest: int) -> tuple[str, ...]:
     needed |= {shot.key for shot in kept}
     for each in found.records:
         if isinstance(each, Record) and each.seq > oldest:
-            needed |= {found.keys.named(placed.blob.name) for placed in each.blobs}
+            needed |= {found.keys.named(ref.name) for ref in each.needed}
     return tuple(entry.key for entry in found.blobs if entry.key not in needed)

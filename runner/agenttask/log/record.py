@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import zstandard
@@ -74,6 +74,19 @@ class BlobRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     stored: int
     """Bytes of the object, which is compressed."""
 
+    @property
+    def content(self) -> Content:
+        """What it holds."""
+        return Content(self.digest, self.size)
+
+
+class Content(NamedTuple):
+    """Bytes attached to a record, as events and states name them: never by where they lie, which may change."""
+
+    digest: str
+    """SHA-256, hex."""
+    size: int
+
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A text that stands in a blob, and where it belongs: a path of keys and indexes."""
@@ -125,6 +138,8 @@ class Remarks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
 
     blobs: tuple[Placed, ...] = ()
     """Large values of the events: paths begin with the event's index."""
+    attached: tuple[BlobRef, ...] = ()
+    """Content that the events refer to and that no record before has named; read only when it is asked for."""
     snapshot: SnapshotRef | None = None
     """The snapshot this record makes count."""
     task: str | None = None
@@ -187,6 +202,11 @@ class Record(Header, frozen=True, kw_only=True):
     digest: str
     size_bytes: int
     events: tuple[dict[str, Any], ...]
+
+    @property
+    def needed(self) -> tuple[BlobRef, ...]:
+        """The blobs this record is the first to need."""
+        return (*(placed.blob for placed in self.blobs), *self.attached)
 
     @property
     def ref(self) -> RecordRef:

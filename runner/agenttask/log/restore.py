@@ -27,7 +27,7 @@ from agenttask.log.blob import put_back
 from agenttask.log.chain import GENESIS, Bad, Base, Chain, Found, assemble
 from agenttask.log.fetch import all_of
 from agenttask.log.keys import Keys
-from agenttask.log.record import MAX_RECORD_BYTES, Kind, Record, SnapshotRef, parse
+from agenttask.log.record import MAX_RECORD_BYTES, BlobRef, Content, Kind, Record, SnapshotRef, parse
 from agenttask.log.snapshot import Manifest, Snapshot
 from agenttask.store.base import Store
 
@@ -283,6 +283,13 @@ class Reader:
 
     def _note(self, sentence: str) -> None:
         self._damage[sentence] = None
+
+
+def attached_to(restored: Restored) -> dict[Content, BlobRef]:
+    """Where the content lies that records have named, since the snapshot the state begins with and in it."""
+    base = restored.base.manifest.attached if restored.base is not None else ()
+    refs = [*base, *(ref for record in restored.records for ref in record.attached)]
+    return {ref.content: ref for ref in refs}
 
 
 async def fetch(seq: int, *, store: Store, keys: Keys) -> Found:

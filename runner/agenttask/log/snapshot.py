@@ -24,7 +24,7 @@ from agenttask.log.blob import BlobWriter, put_back, read_bytes
 from agenttask.log.chain import GENESIS, Base
 from agenttask.log.fetch import all_of
 from agenttask.log.keys import Keys
-from agenttask.log.record import FORMAT, BlobRef, Holder, Placed, SnapshotRef
+from agenttask.log.record import FORMAT, BlobRef, Content, Holder, Placed, SnapshotRef
 from agenttask.log.table import Kept
 from agenttask.store.base import Store
 
@@ -48,6 +48,8 @@ class Frozen:
     """Values that seldom change: each is written once, and again when it has changed."""
     items: Sequence[Any]
     """Values that never change, in a sequence that only grows at its end: each is written once."""
+    attached: Sequence[Content] = ()
+    """What it refers to of the content attached to records."""
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -84,6 +86,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     """Items that are not sealed yet."""
     placed: tuple[Placed, ...] = ()
     """Large texts of the small part and the tail: paths begin with `small` or `tail`."""
+    attached: tuple[BlobRef, ...] = ()
+    """Content attached to records that the state refers to."""
     blobs: tuple[Kept, ...] = ()
     """All blobs of the log that are not deleted yet."""
     snapshots: tuple[SnapshotRef, ...] = ()
@@ -99,7 +103,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
         """The blobs this state needs; some may be there twice."""
         texts = [placed for chunk in self.chunks for placed in chunk.placed] + list(self.placed)
         fixed = [each.blob for each in self.fixed.values() if each.blob is not None]
-        return (*(chunk.blob for chunk in self.chunks), *(placed.blob for placed in texts), *fixed)
+        return (*(chunk.blob for chunk in self.chunks), *(placed.blob for placed in texts), *fixed, *self.attached)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +144,7 @@ class Sealer:
             chunks=tuple(self._chunks),
             tail=tuple(tail),
             placed=(*_below("small", small_placed), *_below("tail", tail_placed)),
+            attached=tuple([await self._blobs.keep(content) for content in state.attached]),
         )
 
     async def _seal_items(self, items: Sequence[Any]) -> tuple[list[Any], tuple[Placed, ...]]:
@@ -238,6 +243,7 @@ async def restore(ref: SnapshotRef, manifest: Manifest, *, store: Store, keys: K
         small=manifest.small,
         fixed=inline | dict(zip(names, values, strict=True)),
         items=[item for items in sealed for item in items] + rest["tail"],
+        attached=[ref.content for ref in manifest.attached],
     )
 
 

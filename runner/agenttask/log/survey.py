@@ -215,7 +215,7 @@ def _oldest_kept(restored: Restored | None, listing: Listing) -> int:
 
 def _named(found: Iterable[Found], shots: Iterable[Shot]) -> list[BlobRef]:
     """The blobs that records and snapshots need."""
-    named = [placed.blob for each in found if isinstance(each, Record) for placed in each.blobs]
+    named = [ref for each in found if isinstance(each, Record) for ref in each.needed]
     for shot in shots:
         if shot.manifest is not None:
             named += shot.manifest.needed

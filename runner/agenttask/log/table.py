@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from agenttask.log.record import BlobRef
+from agenttask.log.record import BlobRef, Content
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -21,7 +21,8 @@ class Table:
 
     def __init__(self) -> None:
         self._kept: dict[str, Kept] = {}
-        self._live: dict[tuple[str, int], BlobRef] = {}
+        self._live: dict[Content, BlobRef] = {}
+        self._pinned: set[str] = set()
 
     def load(self, kept: Iterable[Kept]) -> None:
         """What a snapshot knew."""
@@ -31,22 +32,35 @@ class Table:
             else:
                 self._kept[each.blob.name] = each
 
-    def find(self, *, digest: str, size: int) -> BlobRef | None:
+    def find(self, content: Content) -> BlobRef | None:
         """A live blob with this content."""
-        return self._live.get((digest, size))
+        return self._live.get(content)
 
     def add(self, blob: BlobRef) -> None:
         """Something refers to this blob now."""
         self._kept[blob.name] = Kept(blob=blob)
-        self._live.setdefault((blob.digest, blob.size), blob)
+        self._live.setdefault(blob.content, blob)
+
+    def pin(self, blob: BlobRef) -> None:
+        """A record will refer to this blob: until then it is live, whatever the state says."""
+        self._pinned.add(blob.name)
+
+    def unpin(self, blobs: Iterable[BlobRef]) -> None:
+        """A record refers to these now."""
+        self._pinned.difference_update(blob.name for blob in blobs)
+
+    @property
+    def live(self) -> dict[Content, BlobRef]:
+        """What can be found, as it is now."""
+        return dict(self._live)
 
     def retire(self, *, live: Collection[str], at: int) -> None:
         """Record `at` has come, and the state after it refers to the blobs named `live` alone."""
         for name, each in self._kept.items():
-            if name not in live and each.lost_at is None:
+            if name not in live and name not in self._pinned and each.lost_at is None:
                 self._kept[name] = Kept(blob=each.blob, lost_at=at)
-                if self._live.get((each.blob.digest, each.blob.size)) == each.blob:
-                    del self._live[each.blob.digest, each.blob.size]
+                if self._live.get(each.blob.content) == each.blob:
+                    del self._live[each.blob.content]
 
     def disown(self) -> None:
         """From here on no blob is used again: each value is to be written anew."""
