@@ -154,6 +154,7 @@ async def test_what_is_attached_outlives_the_snapshots_before_the_record_that_na
     await folder.commit({"early": early, "reused": reused})
     again = await claim(store, attempt=2)
     assert await again.bodies() == {"early": b"early", "reused": b"old"}
+    assert {early, reused} <= attached_to(again.opened.restored).keys(), "readers without a claim find it too"
 
 
 async def test_content_that_came_back_after_it_was_let_go_is_there() -> None:
