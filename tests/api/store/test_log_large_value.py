@@ -1,4 +1,7 @@
-"""A tool result of 200 MB does not cost 400 MB of memory, neither when it is written nor when a run goes on with it."""
+"""A tool result of 200 MB does not cost 400 MB of memory, neither when it is written nor when a run goes on with it.
+
+Content attached to a record costs none for its size.
+"""
 
 from __future__ import annotations
 
@@ -66,3 +69,12 @@ async def test_a_tool_result_of_200_mb_costs_less_than_400_mb_of_memory(where: L
     assert resumed.digest == written.digest
     assert written.peak > MEGABYTES, "it was there"
     assert max(written.peak, resumed.peak) < BOUND_MEGABYTES, f"{written} {resumed}"
+
+
+async def test_attached_content_of_200_mb_is_never_in_memory(where: Location) -> None:
+    try:
+        written, read = run("attach", where), run("read", where)
+    finally:
+        await forget(where)
+    assert read.digest == written.digest
+    assert max(written.peak - written.before, read.peak - read.before) < MEGABYTES / 2, f"{written} {read}"
