@@ -65,9 +65,9 @@ def fresh(*, status: Status, task: Task) -> Retry:
     return retry
 
 
-def opened(*, status: Status, attempt: int, pod: str, now: datetime) -> Status:
+def opened(*, status: Status, attempt: int, pod: str, now: datetime, purge: bool = False) -> Status:
     """The status with a new attempt, whose pod is not known yet. What a run was parked for has come about by then."""
-    entry = Attempt(attempt=attempt, pod=pod, start=now)
+    entry = Attempt(attempt=attempt, pod=pod, start=now, purge=purge)
     kept = (*status.attempts, entry)[-KEPT_ATTEMPTS:]
     wake = replace(status.wake, met=True) if status.wake is not None else None
     return replace(status, attempt=attempt, pod_uid=None, attempts=kept, counts=status.counts or Counts(), wake=wake)

@@ -10,6 +10,7 @@ Every error is translated here:
     ├── ExistsError         an object of that name exists
     ├── ConflictError       the object changed meanwhile, or is another one of that name: read again
     ├── RefusedError        the server says no, and why; the same request will be refused again
+    │   └── NamespaceEndsError  since nothing is made any more in a namespace that is being deleted
     └── UnreachableError    no answer, or one that says to come back later
 """
 
@@ -45,6 +46,7 @@ MAX_TOLD_SECONDS: Final = 10.0
 
 _ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 _JSON: Final = "application/json"
+_MERGE: Final = "application/merge-patch+json"
 
 
 logger = logging.getLogger(__name__)
@@ -70,6 +72,10 @@ class ConflictError(ClusterError):
 
 class RefusedError(ClusterError):
     """The server says no."""
+
+
+class NamespaceEndsError(RefusedError):
+    """Nothing is made there any more."""
 
 
 class UnreachableError(ClusterError):
@@ -188,6 +194,16 @@ class Cluster:
         except NotFoundError:
             return
 
+    async def set_finalizer(self, *, task: Task, present: bool) -> None:
+        """Have the task's deletion wait for its purge, or no longer, if it is still as it was read."""
+        meta = task.metadata
+        others = [one for one in meta.finalizers if one != contract.FINALIZER]
+        finalizers = [*others, contract.FINALIZER] if present else others
+        body = {"metadata": {"resourceVersion": meta.resource_version, "finalizers": finalizers}}
+        query = {"fieldManager": contract.OPERATOR_MANAGER}
+        path = _task_path(meta.namespace, meta.name)
+        await self._call("PATCH", path, query=query, body=body, content_type=_MERGE)
+
     async def apply_status(self, *, task: Task, status: Status) -> Task:
         """Apply the whole operator-owned status, if the task is still as it was read. Returns it as it is now."""
         meta = task.metadata
@@ -293,11 +309,20 @@ class Cluster:
             raise UnreachableError(f"{type(error).__name__}: {error}") from error
 
 
+class _Cause(msgspec.Struct, frozen=True):
+    reason: str = ""
+
+
+class _Details(msgspec.Struct, frozen=True):
+    causes: tuple[_Cause, ...] = ()
+
+
 class _Refusal(msgspec.Struct, frozen=True):
     """A Status object, as the server answers when it says no."""
 
     message: str = ""
     reason: str = ""
+    details: _Details | None = None
 
 
 def _told_to_wait(answer: RESTResponse) -> float | None:
@@ -319,6 +344,8 @@ def _error(code: int, content: bytes) -> ClusterError:
         return ExistsError(message) if said.reason == "AlreadyExists" else ConflictError(message)
     if code in {401, 429, 502, 503, 504} or (code == 500 and said.reason != "InternalError"):
         return UnreachableError(message)
+    if said.details is not None and any(cause.reason == "NamespaceTerminating" for cause in said.details.causes):
+        return NamespaceEndsError(message)
     return RefusedError(message)
 
 

@@ -2,22 +2,25 @@
 
 Pure: one frozen `Snapshot` and the time in, one `Decision` out. First the facts are folded into the status (which pod
 is the current attempt's, whether and how that attempt has ended), then the ordered list of `rules` is asked what
-follows; the first that knows decides. Of a task that is being deleted or has finished nothing is decided any more, but
-when a finished one goes.
+follows; the first that knows decides. Of a task that has finished nothing is decided any more but when it goes, and of
+one that is being deleted only how its log goes with it, if it is to (`purging`).
 
 Whatever rule matched, at most one attempt's pod may live: every other live pod of this task is deleted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
 
-from agenttask_operator import fold, limits, rules, status
-from agenttask_operator.fold import Snapshot
-from agenttask_operator.observed import Pod, Status
+from agenttask_operator import fold, limits, purging, rules, status
+from agenttask_operator.fold import Snapshot, View
+from agenttask_operator.observed import Phase, Pod, Status
+from agenttask_operator.rules import Rule, Verdict
+from agenttask_operator.status import Event, Saying
 
 
 class Doomed(msgspec.Struct, frozen=True):
@@ -36,13 +39,17 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     delete: tuple[Doomed, ...] = ()
     remove: bool = False
     """Whether the task itself goes."""
+    guard: bool | None = None
+    """Whether its deletion is to wait for a purge from now on; None where that is as it should be."""
+    told: tuple[Event, ...] = ()
+    """What is told beside the difference between the two statuses."""
     after_seconds: float | None = None
     """When to look again, even if nothing happens until then."""
 
     @property
     def writes(self) -> bool:
         """Whether carrying it out changes anything in the cluster."""
-        return self.status is not None or self.create or bool(self.delete) or self.remove
+        return self.status is not None or self.create or bool(self.delete) or self.remove or self.guard is not None
 
 
 def decide(*, snapshot: Snapshot, now: datetime) -> Decision:
@@ -54,32 +61,72 @@ def decide(*, snapshot: Snapshot, now: datetime) -> Decision:
     """
     task = snapshot.task
     if task.metadata.deletion_timestamp is not None:
-        return Decision(rule="deleted")
+        return _deleted(snapshot, now=now)
+    if task.to_be_purged is not task.guarded:
+        return Decision(rule="guarded" if task.to_be_purged else "unguarded", guard=task.to_be_purged)
     if task.status.phase is not None and task.status.phase.terminal:
         return _finished(snapshot, now=now)
     view = fold.view(snapshot=snapshot, now=now)
     rule, verdict = next((rule, verdict) for rule in rules.RULES if (verdict := rule(view)) is not None)
-    made = replace(
-        verdict.status,
-        observed_generation=task.metadata.generation,
-        phase=verdict.phase,
-        reason=verdict.saying.reason,
-        message=verdict.saying.message[: status.CONDITION_CHARACTERS],
+    made = _status(verdict, view=view, phase=verdict.phase, saying=verdict.saying)
+    made = _with_conditions(made, verdict=verdict, view=view, suspended=rule is rules.suspended)
+    limit = limits.next_at(spec=task.spec, status=made, now=now)
+    return _decision(
+        snapshot, rule=rule, verdict=verdict, made=made, times=(verdict.until, view.deadline, limit), now=now
     )
+
+
+def _deleted(snapshot: Snapshot, *, now: datetime) -> Decision:
+    """A task that is being deleted is brought to where nothing holds it any more."""
+    task = snapshot.task
+    if not task.guarded:
+        return Decision(rule="deleted")
+    if purging.is_needless(task):
+        return Decision(rule="released", guard=False)
+    view = fold.view(snapshot=snapshot, now=now)
+    if purging.is_purged(view):
+        return Decision(rule="purged", guard=False)
+    why = purging.given_up(view)
+    if why is not None:
+        told = status.purge_abandoned(prefix=purging.prefix(task), why=why)
+        return Decision(rule="abandoned", guard=False, told=(told,))
+    rule, verdict = next((rule, verdict) for rule in purging.RULES if (verdict := rule(view)) is not None)
+    phase, saying = purging.said(view, verdict)
+    made = _status(verdict, view=view, phase=phase, saying=saying)
+    made = _with_conditions(made, verdict=verdict, view=view, suspended=False)
+    times = (verdict.until, view.deadline, purging.gives_up_at(task))
+    return _decision(snapshot, rule=rule, verdict=verdict, made=made, times=times, now=now)
+
+
+def _status(verdict: Verdict, *, view: View, phase: Phase, saying: Saying) -> Status:
+    return replace(
+        verdict.status,
+        observed_generation=view.task.metadata.generation,
+        phase=phase,
+        reason=saying.reason,
+        message=saying.message[: status.CONDITION_CHARACTERS],
+    )
+
+
+def _with_conditions(made: Status, *, verdict: Verdict, view: View, suspended: bool) -> Status:
     facts = status.Facts(
-        generation=task.metadata.generation,
-        recorded=task.checkpoint is not None,
+        generation=view.task.metadata.generation,
+        recorded=view.task.checkpoint is not None,
         refused=view.problem,
         change_pending=verdict.live and view.changed,
-        suspended=rule is rules.suspended and not verdict.live and not view.open,
+        suspended=suspended and not verdict.live and not view.open,
         stalled=verdict.stalled,
     )
-    made = replace(made, conditions=status.conditions(status=made, facts=facts, now=view.second))
-    times = (verdict.until, view.deadline, limits.next_at(spec=task.spec, status=made, now=now))
+    return replace(made, conditions=status.conditions(status=made, facts=facts, now=view.second))
+
+
+def _decision(
+    snapshot: Snapshot, *, rule: Rule, verdict: Verdict, made: Status, times: Iterable[datetime | None], now: datetime
+) -> Decision:
     until = min((time for time in times if time is not None), default=None)
     return Decision(
         rule=rule.__name__,
-        status=made if made != task.status else None,
+        status=made if made != snapshot.task.status else None,
         create=verdict.create,
         delete=_doomed(snapshot, keep=made.attempt if verdict.live else None),
         after_seconds=_after(until, now=now),
@@ -103,7 +150,8 @@ def _doomed(snapshot: Snapshot, *, keep: int | None) -> tuple[Doomed, ...]:
     """Every live pod but the one that may live, and every ended one but the newest, which has the logs."""
     recorded = snapshot.task.status
     newest = max((pod.attempt or 0 for pod in snapshot.pods if pod.over), default=0)
-    over = recorded.phase is not None and recorded.phase.terminal
+    deleted = snapshot.task.metadata.deletion_timestamp is not None
+    over = recorded.phase is not None and recorded.phase.terminal and not deleted
 
     def stays(pod: Pod) -> bool:
         if pod.metadata.deletion_timestamp is not None:

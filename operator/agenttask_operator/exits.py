@@ -37,6 +37,7 @@ _SAID: Final = {
     contract.Outcome.FENCED: Outcome.FENCED,
     contract.Outcome.STALLED: Outcome.STALLED,
     contract.Outcome.PARKED: Outcome.PARKED,
+    contract.Outcome.PURGED: Outcome.PURGED,
 }
 
 _TARGETED: Final = {

@@ -48,6 +48,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     times: int
     retry_at: datetime
+    namespace_ends: bool = False
+    """No pod is made in this namespace any more: it is being deleted."""
     name_taken: bool = False
     """A pod of that name exists and is not this attempt's."""
     may_have_run: bool = False
@@ -174,7 +176,7 @@ def current_pod(*, task: Task, found: tuple[Pod, ...]) -> Pod | None:
 def _is_open(status: Status) -> bool:
     entry = status.current
     over = status.phase is not None and status.phase.terminal
-    return not over and entry is not None and entry.end is None
+    return entry is not None and entry.end is None and (entry.purge or not over)
 
 
 def _plan(snapshot: Snapshot) -> tuple[Plan | None, Saying | None]:
@@ -328,12 +330,15 @@ ASKED: Final = {
     Reason.CANCELLED: "spec.cancel is set",
     Reason.SUSPENDED: "spec.suspend is set",
     Reason.DEADLINE_EXCEEDED: "spec.activeDeadlineSeconds is over",
+    Reason.PURGING: "the task is being deleted",
 }
 """Why a user wants no runner, in words."""
 
 
 def _asked(task: Task, *, status: Status, now: datetime) -> Reason | None:
     """Whether the user wants no runner, even if the rest of the spec cannot be read."""
+    if task.metadata.deletion_timestamp is not None:
+        return Reason.PURGING if status.current is None or not status.current.purge else None
     if task.spec.get("cancel") is True:
         return Reason.CANCELLED
     if limits.used_up(spec=task.spec, status=status, now=now):

@@ -59,6 +59,8 @@ class Outcome(StrEnum):
     """The program ended in a way of its own making. Counted as a failure."""
     SILENT = "Silent"
     """Exit code 0 without the runner's message: believed at most three times in a row."""
+    PURGED = "Purged"
+    """The log is removed: the last attempt of a task that is being deleted."""
     REPLACED = "Replaced"
     """The number was given up before a runner worked under it."""
 
@@ -86,6 +88,7 @@ class Metadata(_Read, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     owner_references: tuple[Owner, ...] = ()
+    finalizers: tuple[str, ...] = ()
 
 
 class Waiting(_Read, frozen=True, kw_only=True):
@@ -245,6 +248,8 @@ class Attempt(_Read, frozen=True, kw_only=True):
     """The newest attempt whose claim it met in the log, where it said so; the next number is above it."""
     damage: str | None = None
     """What its runner found broken in the checkpoint log."""
+    purge: bool = False
+    """It does not work on the task, but removes its log."""
 
 
 class Counts(_Read, frozen=True, kw_only=True, omit_defaults=False):
@@ -348,6 +353,17 @@ class Task(_Read, frozen=True, kw_only=True):
     status: Status = Status()
     checkpoint: Checkpoint | None = None
     """`status.checkpoint`, which the runner writes."""
+
+    @property
+    def guarded(self) -> bool:
+        """Whether its deletion waits for a purge."""
+        return contract.FINALIZER in self.metadata.finalizers
+
+    @property
+    def to_be_purged(self) -> bool:
+        """Whether its log goes with it, even if the rest of the spec cannot be read."""
+        checkpoint = self.spec.get("checkpoint")
+        return isinstance(checkpoint, Mapping) and checkpoint.get("onDelete") == "Delete"
 
     @property
     def went_on(self) -> bool:

@@ -35,6 +35,12 @@ def mounts(location: contract.Location) -> list[dict[str, Any]]:
     return [] if location.claim_name is None else [{"name": _VOLUME, "mountPath": contract.STORE_DIR}]
 
 
+def words(location: contract.Location) -> str:
+    """A place as people say it."""
+    where = location.bucket or location.endpoint or location.claim_name or ""
+    return f"{location.type} {where}".strip()
+
+
 def _from(source: str, variable: str, *, name: str, key: str, optional: bool = False) -> dict[str, Any]:
     ref = {"name": name, "key": key} | ({"optional": True} if optional else {})
     return {"name": variable, "valueFrom": {source: ref}}

@@ -48,14 +48,23 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     spec: contract.TaskSpec
     location: contract.Location
+    command: str = "attempt"
+    """What the runner is to do."""
 
 
 def plan(*, task: Task, settings: Settings) -> Plan:
-    """Resolve model and place, each whole or not at all.
+    """What the next attempt is for: the task, or its purge once it is being deleted.
 
     Raises:
         SpecInvalidError: the spec does not decode, names no model or store where there is no default, or is too large.
     """
+    if task.metadata.deletion_timestamp is not None:
+        return _purge_plan(task=task, settings=settings)
+    return _work_plan(task=task, settings=settings)
+
+
+def _work_plan(*, task: Task, settings: Settings) -> Plan:
+    """Resolve model and place, each whole or not at all."""
     try:
         spec = msgspec.convert(task.spec, contract.TaskSpec)
     except msgspec.ValidationError as error:
@@ -75,7 +84,7 @@ def plan(*, task: Task, settings: Settings) -> Plan:
         resume_from=spec.resume_from,
         agent=agent,
         code=spec.code,
-        checkpoint=spec.checkpoint,
+        checkpoint=msgspec.structs.replace(spec.checkpoint, on_delete="Retain"),
         budget=spec.budget,
     )
     made = Plan(spec=told, location=_location(task=task, spec=spec, settings=settings))
@@ -84,6 +93,16 @@ def plan(*, task: Task, settings: Settings) -> Plan:
         limit = contract.MAX_ASSIGNMENT_BYTES
         raise SpecInvalidError(f"The spec takes {size} bytes in its pod, and {limit} is the most that fits.")
     return made
+
+
+def _purge_plan(*, task: Task, settings: Settings) -> Plan:
+    """The place of the log, and nothing of the agent, which may be what is wrong."""
+    try:
+        checkpoint = msgspec.convert(task.spec.get("checkpoint", {}), contract.Checkpoint)
+    except msgspec.ValidationError as error:
+        raise SpecInvalidError(f"spec.checkpoint cannot be read: {error}") from error
+    spec = contract.TaskSpec(checkpoint=checkpoint)
+    return Plan(spec=spec, location=_location(task=task, spec=spec, settings=settings), command="purge")
 
 
 def digest(*, task: Task, plan: Plan, settings: Settings) -> str:
@@ -197,7 +216,7 @@ def _container(*, user: Mapping[str, Any], plan: Plan, settings: Settings) -> di
         "name": contract.CONTAINER,
         "image": user.get("image") or settings.runner.image,
         "imagePullPolicy": user.get("imagePullPolicy") or settings.runner.image_pull_policy,
-        "command": ["agenttask", "attempt"],
+        "command": ["agenttask", plan.command],
         "env": [*(one for one in user.get("env", []) if one["name"] not in taken), *own_env],
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -40,6 +40,8 @@ class Reason(StrEnum):
     STARTING = "Starting"
     WORKING = "Working"
     STOPPING = "Stopping"
+    PURGING = "Purging"
+    PURGE_ABANDONED = "PurgeAbandoned"
     TERMINATING = "Terminating"
     BACKING_OFF = "BackingOff"
     RECORDS_LOST = "RecordsLost"
@@ -110,6 +112,8 @@ REASONS: Final[dict[str, str]] = {
     Reason.STARTING: "The pod of this attempt is on its way, or its runner is opening the log.",
     Reason.WORKING: "The runner holds the log and works.",
     Reason.STOPPING: "The pod was told to stop, for suspend or cancel; what it finishes meanwhile is recorded.",
+    Reason.PURGING: "The task is being deleted, and its last pod removes its checkpoint log (`checkpoint.onDelete`).",
+    Reason.PURGE_ABANDONED: "The task went, and its log, which the message names, is left. An Event's reason only.",
     Reason.TERMINATING: "The pod is being deleted; the next attempt starts once its runner has ended.",
     Reason.BACKING_OFF: "The last attempt failed, or was disrupted again; `status.retry.notBefore` says until when.",
     Reason.RECORDS_LOST: "Records could not be read; the task went on from the state before them.",
@@ -171,6 +175,7 @@ REASONS: Final[dict[str, str]] = {
     RunnerReason.SLEEPING: "The model called a sleep tool. The task goes on by itself at `status.wake.notBefore`.",
     RunnerReason.STOPPED: "The runner got SIGTERM and recorded its work.",
     RunnerReason.FENCED: "The log holds a newer claim, and the next attempt goes above it. In a row: another cluster?",
+    RunnerReason.PURGED: "The checkpoint log is removed, and the task goes.",
     RunnerReason.INTERNAL_ERROR: "A defect of the runner; the message and the pod's log say where.",
 }
 

@@ -16,7 +16,15 @@ from typing import Final, NamedTuple
 from agenttask import contract
 
 from agenttask_operator import fold, forks, pods, status, unreported
-from agenttask_operator.cluster import Cluster, ClusterError, ConflictError, ExistsError, NotFoundError, RefusedError
+from agenttask_operator.cluster import (
+    Cluster,
+    ClusterError,
+    ConflictError,
+    ExistsError,
+    NamespaceEndsError,
+    NotFoundError,
+    RefusedError,
+)
 from agenttask_operator.decide import Decision, decide
 from agenttask_operator.fold import Refusal, Snapshot
 from agenttask_operator.observed import Complaint, Pod, Task
@@ -98,7 +106,7 @@ class Reconciler:
         decision = decide(snapshot=snapshot, now=self._clock())
         await self._apply(key=key, snapshot=snapshot, decision=decision)
         # A pod was made, adopted or refused: what came of it is the next decision's business.
-        return 0 if decision.create else decision.after_seconds
+        return 0 if decision.create or decision.guard is not None else decision.after_seconds
 
     def judge(self, *, task: Task, pods: tuple[Pod, ...]) -> Decision:
         """Decide on objects as listed, without carrying it out: whether a live look is worth its two calls.
@@ -155,6 +163,9 @@ class Reconciler:
             logger.info("%s/%s is deleted: its spec.ttlSecondsAfterFinished is over", *key)
             await self._cluster.delete_task(task)
             return
+        if decision.guard is not None:
+            await self._guard(task=task, decision=decision)
+            return
         if decision.status is not None:
             task = await self._cluster.apply_status(task=task, status=decision.status)
             made = decision.status
@@ -176,6 +187,15 @@ class Reconciler:
             if source is not None and origin is not None and source.metadata.uid == origin.uid:
                 await self._announce(task=source, told=(status.forked(name=task.metadata.name, origin=origin),))
 
+    async def _guard(self, *, task: Task, decision: Decision) -> None:
+        """Set the finalizer, or let the task go."""
+        meta = task.metadata
+        logger.info("%s/%s %s", meta.namespace, meta.name, decision.rule)
+        for event in decision.told:
+            logger.warning("%s/%s %s: %s", meta.namespace, meta.name, event.reason, event.note)
+        await self._cluster.set_finalizer(task=task, present=decision.guard is True)
+        await self._announce(task=task, told=decision.told)
+
     async def _create(self, *, key: Key, task: Task) -> None:
         """Create the open attempt's pod, or find it made, refused, or its name taken."""
         attempt = task.status.attempt
@@ -187,7 +207,8 @@ class Reconciler:
         try:
             await self._cluster.create_pod(manifest)
         except RefusedError as error:
-            self._refuse(key=key, task=task, message=str(error))
+            ends = isinstance(error, NamespaceEndsError)
+            self._refuse(key=key, task=task, message=str(error), namespace_ends=ends)
         except ExistsError as error:
             pod = await self._named(task=task, attempt=attempt)
             own = pod.owned_by(task.metadata.uid)
@@ -212,9 +233,8 @@ class Reconciler:
         await self._cluster.delete_pod(namespace=meta.namespace, name=meta.name, uid=meta.uid)
         return unreported.may_run(pod)
 
-    def _refuse(
-        self, *, key: Key, task: Task, message: str, name_taken: bool = False, may_have_run: bool = False
-    ) -> None:
+    def _refuse(self, *, key: Key, task: Task, message: str, **facts: bool) -> None:
+        """Remember it; `facts` are those of a `Refusal`."""
         old = self._refusals.get(key)
         again = old is not None and (old.attempt, old.generation) == (task.status.attempt, task.metadata.generation)
         times = old.times + 1 if old is not None and again else 1
@@ -224,8 +244,7 @@ class Reconciler:
             message=message,
             times=times,
             retry_at=self._clock() + timedelta(seconds=min(2 ** min(times, 8), MAX_REFUSAL_SECONDS)),
-            name_taken=name_taken,
-            may_have_run=may_have_run,
+            **facts,
         )
         logger.warning("%s/%s attempt %d: %s", *key, task.status.attempt, message)
 

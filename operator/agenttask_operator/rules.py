@@ -236,15 +236,20 @@ def waiting(view: View) -> Verdict | None:
 def start(view: View) -> Verdict | None:
     """Raise the attempt. Its pod is made only after this is recorded."""
     assert view.plan is not None  # noqa: S101 - `invalid` comes first
-    before = view.status.current
-    met = before.newest_attempt if before is not None else None
-    number = max(view.status.attempt, met or 0) + 1
-    pod = contract.pod_name(task=view.task.metadata.name, attempt=number)
-    raised = account.opened(status=view.status, attempt=number, pod=pod, now=view.second)
+    raised = raised_attempt(view)
     if raised.location is None:
         raised = replace(raised, location=view.plan.location)
     raised = replace(raised, forked_from=view.origin, starting_since=_wanting(view).starting_since)
     return _starting(replace(view, status=raised), create=True)
+
+
+def raised_attempt(view: View, *, purge: bool = False) -> Status:
+    """The status with the next attempt, whose number is above all that were met."""
+    before = view.status.current
+    met = before.newest_attempt if before is not None else None
+    number = max(view.status.attempt, met or 0) + 1
+    pod = contract.pod_name(task=view.task.metadata.name, attempt=number)
+    return account.opened(status=view.status, attempt=number, pod=pod, now=view.second, purge=purge)
 
 
 Rule = Callable[[View], Verdict | None]

@@ -104,6 +104,12 @@ def holding(status: Status, kind: Kind) -> Condition | None:
     return next((one for one in status.conditions if one.type == kind and one.status == "True"), None)
 
 
+def purge_abandoned(*, prefix: str, why: str) -> Event:
+    """What is told when a task goes and leaves its log."""
+    note = f"The checkpoint log below {prefix} is left: {why}."
+    return _event(Weight.WARNING, Reason.PURGE_ABANDONED, "Purge", note)
+
+
 def forked(*, name: str, origin: contract.ForkedFrom) -> Event:
     """What is told on the original of a fork called `name`."""
     return _event(Weight.NORMAL, "Forked", "Fork", f"AgentTask {name} goes on from {origin.key}.")
@@ -199,7 +205,7 @@ def _hurt(entry: Attempt, *, lost: bool) -> Event:
 
 
 def _ended(entry: Attempt) -> Event:
-    calm = {Outcome.COMPLETED, Outcome.STOPPED, Outcome.REPLACED, Outcome.PARKED}
+    calm = {Outcome.COMPLETED, Outcome.STOPPED, Outcome.REPLACED, Outcome.PARKED, Outcome.PURGED}
     weight = Weight.NORMAL if entry.outcome in calm else Weight.WARNING
     note = f"Attempt {entry.attempt} ended ({entry.outcome}): {entry.message or entry.reason}"
     return _event(weight, entry.reason or "Ended", "End", note)

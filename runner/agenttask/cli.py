@@ -1,5 +1,5 @@
-"""The command line. `attempt` is what runs in a pod; `run` is the same task without a cluster; `validate` looks at a
-task before either; `log` looks at logs.
+"""The command line. `attempt` and `purge` are what runs in pods; `run` is a task without a cluster; `validate` looks at
+one before either; `log` looks at logs.
 
 A command's module is imported once it is known which one is meant.
 """
@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             token_dir=arguments.token_dir,
             termination_path=arguments.termination_log,
         )
+    if arguments.command == "purge":
+        from agenttask.purge import purge  # noqa: PLC0415
+
+        return purge(assignment_path=arguments.assignment, termination_path=arguments.termination_log)
     if arguments.command == "validate":
         from agenttask.validate import validate_file  # noqa: PLC0415
 
@@ -48,6 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     attempt.add_argument("--assignment", type=Path, default=Path(ASSIGNMENT_PATH), help="default: %(default)s")
     attempt.add_argument("--token-dir", type=Path, default=Path(TOKEN_DIR), help="default: %(default)s")
     attempt.add_argument("--termination-log", type=Path, default=Path(TERMINATION_PATH), help="default: %(default)s")
+
+    purge = commands.add_parser("purge", help="remove the log of a task that is being deleted: what its last pod does")
+    purge.add_argument("--assignment", type=Path, default=Path(ASSIGNMENT_PATH), help="default: %(default)s")
+    purge.add_argument("--termination-log", type=Path, default=Path(TERMINATION_PATH), help="default: %(default)s")
 
     run = commands.add_parser("run", help="run a task from a file, without a cluster; run it again to resume")
     run.add_argument("file", type=Path, help="an AgentTask manifest (YAML)")

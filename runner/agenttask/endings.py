@@ -25,7 +25,7 @@ from agenttask.errors import (
     ToolsUnavailable,
     Unavailable,
 )
-from agenttask.log import RecordRef
+from agenttask.log import Purged, RecordRef
 from agenttask.model.failures import ModelError
 
 STALLS: dict[type[Exception], RunnerReason] = {
@@ -81,6 +81,14 @@ def of_wait(*, wait: Wait, head: RecordRef) -> Ending:
         newest_attempt=head.attempt,
         parked=Parked(park=wait.seq, wake=wait.parked.wake),
     )
+
+
+def of_purge(purged: Purged) -> Ending:
+    """The log is gone, but for what a purge leaves."""
+    message = f"{purged.removed} objects removed, {len(purged.claims)} claims kept"
+    if purged.unreadable:
+        message += f"; left, since they cannot be read and may be claims: {', '.join(purged.unreadable)}"
+    return Ending(exit=Exit.FINAL, outcome=Outcome.PURGED, reason=RunnerReason.PURGED, message=f"{message}.")
 
 
 def of_error(error: Exception) -> Ending:

@@ -1,4 +1,7 @@
-"""`agenttask attempt`: what runs in a runner pod. Assignment in, exit code and termination message out."""
+"""`agenttask attempt`: what runs in a runner pod. Assignment in, exit code and termination message out.
+
+`agenttask.purge` is the other thing that runs in one, and shares the way in and out.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +33,20 @@ def attempt(*, assignment_path: Path, token_dir: Path, termination_path: Path) -
     early: _Early = []
     # Process 1 of a container does not even hear a signal that it has no handler for.
     signal.signal(signal.SIGTERM, lambda number, _: early.append(number))
+    return ended(
+        assignment_path=assignment_path,
+        termination_path=termination_path,
+        work=lambda assignment: _opened(assignment, token_dir=token_dir, early=early),
+    )
+
+
+def ended(*, assignment_path: Path, termination_path: Path, work: Callable[[Assignment], Ending]) -> int:
+    """Do what the assignment is for and leave the termination message; the exit code."""
     number = 0
     try:
         assignment = _read(assignment_path)
         number = assignment.attempt
-        # Its client is made in a thread, while the modules below are imported.
-        store = open_store(assignment.location, verify=assignment.spec.checkpoint.verify)
-        ending = asyncio.run(_run(assignment, store=store, token_dir=token_dir, early=early))
+        ending = work(assignment)
     except Exception as error:
         ending = of_error(error)
         traceback.print_exc()
@@ -46,11 +57,24 @@ def attempt(*, assignment_path: Path, token_dir: Path, termination_path: Path) -
     return int(ending.exit)
 
 
+def pod_uid() -> str:
+    """This pod's UID. Raises `SpecInvalid` outside of one."""
+    if not (found := os.environ.get(ENV_POD_UID)):
+        raise SpecInvalid(f"{ENV_POD_UID} is not set")
+    return found
+
+
 def _read(path: Path) -> Assignment:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Assignment)
     except (OSError, msgspec.MsgspecError) as error:
         raise SpecInvalid(f"the assignment {path} cannot be read: {error}") from error
+
+
+def _opened(assignment: Assignment, *, token_dir: Path, early: _Early) -> Ending:
+    # Its client is made in a thread, while the modules below are imported.
+    store = open_store(assignment.location, verify=assignment.spec.checkpoint.verify)
+    return asyncio.run(_run(assignment, store=store, token_dir=token_dir, early=early))
 
 
 async def _run(assignment: Assignment, *, store: Store, token_dir: Path, early: _Early) -> Ending:
@@ -59,13 +83,10 @@ async def _run(assignment: Assignment, *, store: Store, token_dir: Path, early: 
     from agenttask.process import surroundings  # noqa: PLC0415
     from agenttask.run import run_attempt  # noqa: PLC0415
 
-    pod_uid = os.environ.get(ENV_POD_UID)
-    if not pod_uid:
-        raise SpecInvalid(f"{ENV_POD_UID} is not set")
     clock = SystemClock()
     around = surroundings(
         store=store,
-        pod_uid=pod_uid,
+        pod_uid=pod_uid(),
         clock=clock,
         lines=JsonLines(out=sys.stdout, clock=clock, attempt=assignment.attempt),
         status=_status(assignment, token_dir=token_dir),

@@ -21,6 +21,9 @@ APPLY_CONTENT_TYPE: Final = "application/apply-patch+yaml; charset=utf-8"
 RUNNER_FIELDS: Final = ("checkpoint", "progress", "usage", "result")
 """The status keys a runner owns; the admission policy lets it write no other."""
 
+FINALIZER: Final = "agenttask.dev/purge"
+"""Keeps a task with `checkpoint.onDelete: Delete` until its log is purged."""
+
 LABEL_TASK: Final = "agenttask.dev/task"
 LABEL_ATTEMPT: Final = "agenttask.dev/attempt"
 ANNOTATION_ASSIGNMENT: Final = "agenttask.dev/assignment"

@@ -12,7 +12,7 @@ class Exit(IntEnum):
     """Exit codes of the runner."""
 
     FINAL = 0
-    """The final record is durable and the last status write was accepted (or the task is gone)."""
+    """The final record is durable and the last status write was accepted (or the task is gone); or all is purged."""
     UNAVAILABLE = 69
     """The store gave no answer for 10 s before the claim was confirmed, or for 60 s after."""
     INTERNAL = 70
@@ -38,6 +38,7 @@ class Outcome(StrEnum):
     PARKED = "Parked"
     FENCED = "Fenced"
     STALLED = "Stalled"
+    PURGED = "Purged"
 
 
 class RunnerReason(StrEnum):
@@ -95,6 +96,8 @@ class RunnerReason(StrEnum):
     """SIGTERM came; the work is in the store."""
     FENCED = "Fenced"
     """A newer claim was met in the log."""
+    PURGED = "Purged"
+    """The log is removed, but for its claims."""
     INTERNAL_ERROR = "InternalError"
     """A defect; the message and the last log lines say where."""
 

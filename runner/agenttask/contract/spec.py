@@ -250,6 +250,8 @@ class Checkpoint(Wire, frozen=True):
     """How many verified snapshots are kept; records older than the oldest of them go."""
     on_corruption: Literal["Rewind", "Stall"] = "Rewind"
     """What to do when a record that is needed cannot be read."""
+    on_delete: Literal["Retain", "Delete"] = "Retain"
+    """What becomes of the log when the task is deleted."""
 
 
 class ConfigMapRef(Wire, frozen=True):

@@ -11,6 +11,7 @@ from agenttask.log.keys import Keys
 from agenttask.log.log import Log, Opened, Policy
 from agenttask.log.patience import Patience
 from agenttask.log.prune import prunable
+from agenttask.log.purge import Purged, purge
 from agenttask.log.reader import each_record, read
 from agenttask.log.record import (
     VOLATILE,
@@ -53,6 +54,7 @@ __all__ = [
     "Patience",
     "Placed",
     "Policy",
+    "Purged",
     "Record",
     "RecordRef",
     "Recorded",
@@ -65,6 +67,7 @@ __all__ = [
     "attached_to",
     "each_record",
     "prunable",
+    "purge",
     "read",
     "read_blob",
     "survey",

@@ -101,7 +101,7 @@ class Claimant:
 
         Raises `Fenced`, `CheckpointLost`, `CheckpointCorrupt`, `FormatTooNew` and store errors.
         """
-        vanished = 0
+        stake = Stake(store=self.store, keys=self.keys)
         while True:
             restored = await self.reader.newest()
             self._require(recorded, restored)
@@ -109,24 +109,10 @@ class Claimant:
             if restored.final is not None:
                 return restored
             draft = self._draft(restored, beginning=beginning if restored.head == 0 else None)
-            try:
-                await put_or_read(draft, store=self.store)
-            except Taken as taken:
-                vanished += taken.vanished
-                if vanished > VANISHED:
-                    raise Misconfigured(
-                        f"the store refused {draft.record.key} as existing, then had nothing there"
-                    ) from taken
-                continue
-            self.reader.found[draft.record.seq] = draft.record
-            refused = await self._put_again(draft)
-            if not await self.store.list(self.keys.records, after=draft.record.key):
-                if not refused:
-                    raise Misconfigured(
-                        f"the store does not honour put-if-absent (If-None-Match: *): it took {draft.record.key} "
-                        "twice; use another, or a version of this one that does"
-                    )
+            if await stake.holds(draft):
                 return Claimed(claim=draft.record, restored=restored)
+            if stake.put:
+                self.reader.found[draft.record.seq] = draft.record
 
     def time(self) -> str:
         """The time of day, as records tell it."""
@@ -190,14 +176,48 @@ class Claimant:
         charge = self.charge(Left(records=readable, unreadable=lost.unreadable))
         return Abandoned(first=lost.first, last=lost.last, why=lost.why, unreadable=lost.unreadable, charge=charge)
 
-    async def _put_again(self, draft: Draft) -> bool:
-        """Whether the store refuses the claim a second time; if not, two attempts could write the same record.
 
-        Unless there are records behind it: then a predecessor's retention has removed, in between, a claim that came
-        far too late.
+class Stake:
+    """Puts claims until one counts. `ends`: the log is over with it (`Store.put_if_absent`'s `last`)."""
+
+    def __init__(self, *, store: Store, keys: Keys, ends: bool = False) -> None:
+        self._store = store
+        self._keys = keys
+        self._ends = ends
+        self._vanished = 0
+        self.put = False
+        """Whether the last claim is in the log, be it that others are behind it."""
+
+    async def holds(self, draft: Draft) -> bool:
+        """Put a claim; whether it counts. Else something is in its slot or behind it: look at the log again.
+
+        `Misconfigured` if the store takes it twice (two attempts could write the same record), and store errors.
         """
+        record = draft.record
+        self.put = False
         try:
-            await self.store.put_if_absent(draft.record.key, draft.body, first=draft.record.seq == 1)
+            await put_or_read(draft, store=self._store, last=self._ends)
+        except Taken as taken:
+            self._vanished += taken.vanished
+            if self._vanished > VANISHED:
+                raise Misconfigured(f"the store refused {record.key} as existing, then had nothing there") from taken
+            return False
+        self.put = True
+        refused = await self._put_again(draft)
+        if await self._store.list(self._keys.records, after=record.key):
+            # Taken twice or not: a predecessor's retention may have removed, in between, a claim that came too late.
+            return False
+        if not refused:
+            raise Misconfigured(
+                f"the store does not honour put-if-absent (If-None-Match: *): it took {record.key} "
+                "twice; use another, or a version of this one that does"
+            )
+        return True
+
+    async def _put_again(self, draft: Draft) -> bool:
+        """Whether the store refuses the claim a second time."""
+        try:
+            await self._store.put_if_absent(draft.record.key, draft.body, first=draft.record.seq == 1, last=self._ends)
         except Exists:
             return True
         return False
@@ -216,11 +236,11 @@ class Taken(Exception):  # noqa: N818 - an answer, and caught by whoever put
         return self.body is None
 
 
-async def put_or_read(draft: Draft, *, store: Store) -> None:
-    """Put a record; on return it is durable. `Taken` if its slot holds something else."""
-    record = draft.record
+async def put_or_read(draft: Draft, *, store: Store, last: bool = False) -> None:
+    """Put a record; on return it is durable. `Taken` if its slot holds something else. A final one is always `last`."""
+    record, last = draft.record, last or draft.record.kind is Kind.FINAL
     try:
-        await store.put_if_absent(record.key, draft.body, first=record.seq == 1, last=record.kind is Kind.FINAL)
+        await store.put_if_absent(record.key, draft.body, first=record.seq == 1, last=last)
     except Exists:
         try:
             found = await store.get(record.key, max_bytes=MAX_RECORD_BYTES)

@@ -60,6 +60,7 @@ def task(
     checkpoint: contract.CheckpointStatus | Checkpoint | None = None,
     generation: int = 1,
     deleted: datetime | None = None,
+    guarded: bool = False,
 ) -> Task:
     meta: dict[str, Any] = {
         "name": "triage",
@@ -70,6 +71,8 @@ def task(
     }
     if deleted is not None:
         meta["deletionTimestamp"] = wire(deleted)
+    if guarded:
+        meta["finalizers"] = ["somebody.example/else", contract.FINALIZER]
     raw: dict[str, Any] = {"metadata": meta, "spec": {"prompt": "Summarise.", **(spec or {})}}
     if status is not None:
         raw["status"] = msgspec.to_builtins(status)

@@ -25,6 +25,7 @@ class Want:
     create: bool = False
     delete: tuple[str, ...] = ()
     after: float | None = None
+    guard: bool | None = None
     true: tuple[str, ...] = ()
     """Conditions that hold, beside Accepted."""
     ends: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -45,6 +46,7 @@ def seen(of: Snapshot, made: Decision) -> Want:
         create=made.create,
         delete=tuple(doomed.name for doomed in made.delete),
         after=made.after_seconds,
+        guard=made.guard,
         true=tuple(one.type for one in after.conditions if one.status == "True" and one.type != "Accepted"),
         ends={one.attempt: (str(one.outcome), str(one.reason)) for one in after.attempts if one.end},
         counts=(counts.disruptions, counts.failures, counts.ooms, counts.resumes),
@@ -80,5 +82,7 @@ def check(given: Snapshot, want: Want) -> None:
         status=first.status,
         checkpoint=given.task.checkpoint,
         generation=given.task.metadata.generation,
+        deleted=given.task.metadata.deletion_timestamp,
+        guarded=given.task.guarded,
     )
     assert not decide(snapshot=msgspec.structs.replace(given, task=after), now=NOW).writes
