@@ -249,6 +249,15 @@ class Cluster:
         }
         await self._call("POST", f"/apis/events.k8s.io/v1/namespaces/{meta.namespace}/events", body=body)
 
+    async def stop_deployment(self, *, namespace: str, name: str) -> bool:
+        """Have a Deployment run no pods; whether some are left that were not told to end. A missing one has none."""
+        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"
+        try:
+            scale = await self._call("PATCH", path, body={"spec": {"replicas": 0}}, content_type=_MERGE)
+        except NotFoundError:
+            return False
+        return bool(scale["status"]["replicas"])
+
     async def check_served(self) -> None:
         """Raise unless the server answers, knows AgentTasks, and shows them wherever they are looked after."""
         for scope in self._scopes:

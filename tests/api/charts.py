@@ -122,8 +122,9 @@ class Release:
         self.helm.run("upgrade", "--install", self.name, self.chart, "--namespace", self.namespace, *words)
 
     def uninstall(self) -> None:
-        """Remove it."""
-        self.helm.run("uninstall", self.name, "--namespace", self.namespace, "--ignore-not-found", "--wait")
+        """Remove it, without the hook: its image does not exist."""
+        words = ("--namespace", self.namespace, "--ignore-not-found", "--wait", "--no-hooks")
+        self.helm.run("uninstall", self.name, *words)
 
 
 @contextmanager

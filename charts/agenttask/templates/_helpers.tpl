@@ -170,7 +170,7 @@ path: {{ . | quote }}
 # `supervise` exempts from the policy in admission.yaml.
 - apiGroups: [agenttask.dev]
   resources: [agenttasks]
-  verbs: [get, list, watch, delete, supervise]
+  verbs: [get, list, watch, patch, delete, supervise]
 - apiGroups: [agenttask.dev]
   resources: [agenttasks/status]
   verbs: [patch]

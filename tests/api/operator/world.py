@@ -85,6 +85,11 @@ class WatchedCluster(Cluster):
         await super().delete_pod(namespace=namespace, name=name, uid=uid)
         self.writes.after()
 
+    async def set_finalizer(self, *, task: Task, present: bool) -> None:
+        self.writes.before("finalizer")
+        await super().set_finalizer(task=task, present=present)
+        self.writes.after()
+
     async def apply_status(self, *, task: Task, status: Status) -> Task:
         self.writes.before("status")
         made = await super().apply_status(task=task, status=status)
@@ -145,9 +150,9 @@ class World:
         """Change the spec."""
         self._admin.must("PATCH", self._path, body={"spec": spec}, content_type=MERGE)
 
-    def delete(self) -> None:
+    def delete(self, *, propagation: str = "Background") -> None:
         """Delete the task."""
-        self._admin.must("DELETE", self._path)
+        self._admin.must("DELETE", self._path, body={"propagationPolicy": propagation})
 
     @property
     def status(self) -> Object:
@@ -156,9 +161,33 @@ class World:
         return found
 
     @property
+    def finalizers(self) -> list[str]:
+        """What its deletion waits for."""
+        found: list[str] = self._admin.must("GET", self._path)["metadata"].get("finalizers", [])
+        return found
+
+    @property
     def is_gone(self) -> bool:
         """Whether there is no such task."""
         return self._admin.send("GET", self._path).status == 404
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether it is to go, or gone."""
+        answer = self._admin.send("GET", self._path)
+        return answer.status == 404 or "deletionTimestamp" in answer.body["metadata"]
+
+    @property
+    def uid(self) -> str:
+        """The task's UID."""
+        found: str = self._admin.must("GET", self._path)["metadata"]["uid"]
+        return found
+
+    def events(self) -> list[tuple[str, str]]:
+        """Reason and note of the Events told of the task."""
+        path = f"/apis/events.k8s.io/v1/namespaces/{self.copy.namespace}/events"
+        items = self._admin.must("GET", path, fieldSelector=f"regarding.name={self.name}")["items"]
+        return [(one["reason"], one["note"]) for one in items]
 
     def condition(self, kind: str) -> tuple[str, str, str] | None:
         """Status, reason and message of a condition."""

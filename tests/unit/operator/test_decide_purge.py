@@ -94,7 +94,7 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             uid="pod-1",
             delete=("triage-1",),
             after=540.0,
-            true=("Checkpointed",),
+            true=("Running", "Checkpointed"),
         ),
     ),
     "a purge is raised once the runner has stopped": (
