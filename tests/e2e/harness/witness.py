@@ -41,6 +41,14 @@ class Log:
         return self.records[-1].step if self.records else 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where one log lies."""
+
+    bucket: str
+    prefix: str
+
+
 class Bucket:
     """The test's S3 server, seen from this machine."""
 
@@ -78,10 +86,28 @@ class Bucket:
 
     def objects(self, task: Task) -> dict[str, int]:
         """Key and size of everything the task has in the bucket."""
+        return self.below(self.place(task))
+
+    def place(self, task: Task) -> Place:
+        """Where the task's log lies, for when the task is gone."""
         location = task.status()["location"]
         prefix = log_prefix(prefix=location.get("prefix", ""), namespace=task.namespace, name=task.name, uid=task.uid)
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=location["bucket"], Prefix=f"{prefix}/")
+        return Place(bucket=location["bucket"], prefix=prefix)
+
+    def below(self, place: Place) -> dict[str, int]:
+        """Key and size of everything that lies there."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=f"{place.prefix}/")
         return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+
+    def kinds(self, place: Place) -> list[Kind]:
+        """What the records that lie there are, in order."""
+        found = []
+        for key in sorted(self.below(place)):
+            seq = Keys(prefix=place.prefix).seq(key)
+            assert seq is not None, f"not a record: {key}"
+            body = self._s3.get_object(Bucket=place.bucket, Key=key)["Body"].read()
+            found.append(parse(key=key, seq=seq, body=body).kind)
+        return found
 
     def damage(self, task: Task, key: str) -> None:
         """Flip the last bit of an object, as a store should never do."""
