@@ -11,7 +11,7 @@ from agenttask import contract
 from kubernetes.aio import client
 
 from tests.api.charts import Release, installed
-from tests.api.client import MERGE
+from tests.api.client import MERGE, Object
 from tests.api.crd.installed import Copy
 from tests.api.operator.world import WatchedCluster, World
 from tests.cluster.environment import Environment
@@ -60,7 +60,7 @@ def world(copy: Copy, api: WatchedCluster) -> Iterator[World]:
     made = World(copy=copy, cluster=api, name=f"t{secrets.token_hex(3)}")
     yield made
     copy.admin.send("DELETE", copy.path(task=made.name))
-    unheld = {"metadata": {"finalizers": []}}
+    unheld: Object = {"metadata": {"finalizers": []}}
     copy.admin.send("PATCH", copy.path(task=made.name), body=unheld, content_type=MERGE)
     # No kubelet confirms their end, and the namespace would wait for them.
     pods = f"/api/v1/namespaces/{copy.namespace}/pods"
