@@ -28,6 +28,7 @@ from agenttask.agent.events import (
 from agenttask.agent.state import State
 from agenttask.clock import Clock
 from agenttask.log import RecordRef
+from agenttask.terminal import safe
 
 
 class Lines(Protocol):
@@ -54,14 +55,15 @@ class JsonLines:
 
 
 class PlainLines:
-    """For a terminal."""
+    """For a person."""
 
     def __init__(self, *, out: TextIO) -> None:
         self._out = out
 
     def say(self, event: str, **facts: Any) -> None:
         words = "  ".join(f"{name}={_plain(value)}" for name, value in facts.items() if value not in (None, [], ()))
-        self._out.write(f"{event:<12} {words}\n")
+        line = f"{event:<12} {words}"
+        self._out.write((safe(line) if self._out.isatty() else line) + "\n")
         self._out.flush()
 
 

@@ -2,13 +2,18 @@
 
 The same log, the same fencing: running it again resumes, and a second process fences the first. A run's uid is `local`;
 each fresh one after it gets the next number.
+
+Ctrl-C: what is in flight ends and is recorded, however long it takes; once more: it is given up, and that is recorded;
+a third time: the process ends, as a crash would end it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
+import shlex
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -20,11 +25,13 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from agenttask.agent.state import State
+from agenttask.agent.stop import Stop
 from agenttask.clock import Clock, SystemClock
 from agenttask.contract import (
     CONTRACT,
     Assignment,
     Budget,
+    Exit,
     ForkedFrom,
     Location,
     Model,
@@ -39,10 +46,11 @@ from agenttask.contract import (
 from agenttask.endings import Ending, of_error
 from agenttask.errors import Absent, AgentTaskError, SpecInvalid, TooLarge
 from agenttask.journal import restore
-from agenttask.lines import PlainLines
+from agenttask.lines import Lines, PlainLines
+from agenttask.live import Live
 from agenttask.log import Patience, read
 from agenttask.manifest import Manifest, load
-from agenttask.process import surroundings
+from agenttask.process import listen, no_longer_listen, surroundings
 from agenttask.run import check, refuse_other_prompt, run_attempt
 from agenttask.status_api import NoStatus
 from agenttask.store import Store, open_store
@@ -52,6 +60,8 @@ ENV_BASE_URL: Final = "AGENTTASK_MODEL_BASE_URL"
 ENV_MODEL: Final = "AGENTTASK_MODEL_NAME"
 UID: Final = "local"
 NAMESPACE: Final = "local"
+INTERRUPTED: Final = 130
+"""Exit code of shells for what a Ctrl-C has ended at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +84,7 @@ def run_file(*, path: Path, store: str, fresh: bool, open_store: OpenStore = ope
 
     The codes are `Exit`'s, but that a run that failed for good gives 1: shells know nothing of messages.
     """
+    again = f"to go on: {shlex.join(['agenttask', 'run', str(path), '--store', store])}\n"
     try:
         manifest, location = load(path), location_of(store, environment=os.environ)
         run = LocalRun(manifest=manifest, location=location, fresh=fresh)
@@ -82,6 +93,11 @@ def run_file(*, path: Path, store: str, fresh: bool, open_store: OpenStore = ope
     except AgentTaskError as error:
         sys.stderr.write(f"{error}\n")
         return int(of_error(error).exit)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted; {again}")
+        return INTERRUPTED
+    if ending.exit in {Exit.STOPPED, Exit.PARKED, Exit.UNAVAILABLE}:
+        sys.stderr.write(again)
     if ending.answer:
         sys.stdout.write(ending.answer.rstrip("\n") + "\n")
     return 1 if ending.outcome is Outcome.FAILED else int(ending.exit)
@@ -89,12 +105,40 @@ def run_file(*, path: Path, store: str, fresh: bool, open_store: OpenStore = ope
 
 async def _run(run: LocalRun, *, store: Store) -> Ending:
     clock = SystemClock()
+    live = _live(clock, max_steps=run.manifest.spec.budget.steps)
+    lines: Lines = live or PlainLines(out=sys.stderr)
+    stop = Stop(grace_seconds=math.inf, clock=clock)
+    listen(lambda: _told(stop, lines=lines))
+    async with live.shown() if live else contextlib.nullcontext():
+        return await _attempt(run, store=store, clock=clock, stop=stop, lines=lines, live=live)
+
+
+def _live(clock: Clock, *, max_steps: int) -> Live | None:
+    """The progress, if there is a terminal that can show it."""
+    if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        return None
+    return Live(out=sys.stderr, clock=clock, max_steps=max_steps)
+
+
+def _told(stop: Stop, *, lines: Lines) -> None:
+    """Somebody has pressed Ctrl-C, or sent a SIGTERM."""
+    if stop.requested:
+        lines.say("stopping", message="at once; what is in flight is given up")
+        no_longer_listen()
+    else:
+        lines.say("stopping", message="as soon as what is in flight is done and recorded; once more: at once")
+    stop.request()
+
+
+async def _attempt(run: LocalRun, *, store: Store, clock: Clock, stop: Stop, lines: Lines, live: Live | None) -> Ending:
     with code_of(run.manifest) as code:
         around = surroundings(
             store=store,
             pod_uid=f"{UID}-{uuid.uuid4()}",
             clock=clock,
-            lines=PlainLines(out=sys.stderr),
+            stop=stop,
+            lines=lines,
+            witnesses=(live,) if live else (),
             status=NoStatus(),
             code=code,
             prompt=prompt_of(run.manifest),

@@ -12,17 +12,19 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from agenttask.contract import CODE_DIR, ENV_POD_UID, PROMPT_PATH, Assignment
+from agenttask.contract import CODE_DIR, ENV_GRACE_SECONDS, ENV_POD_UID, PROMPT_PATH, Assignment
 from agenttask.endings import Ending, encode_termination, of_error
 from agenttask.errors import SpecInvalid
 from agenttask.store import Store, open_store
 
 if TYPE_CHECKING:
     from agenttask.status_api import StatusApi
+
+DEFAULT_GRACE_SECONDS: Final = 30.0
 
 _Early = list[int]
 """Signals that came before the event loop listened."""
@@ -78,24 +80,35 @@ def _opened(assignment: Assignment, *, token_dir: Path, early: _Early) -> Ending
 
 
 async def _run(assignment: Assignment, *, store: Store, token_dir: Path, early: _Early) -> Ending:
+    from agenttask.agent.stop import Stop  # noqa: PLC0415
     from agenttask.clock import SystemClock  # noqa: PLC0415
     from agenttask.lines import JsonLines  # noqa: PLC0415
-    from agenttask.process import surroundings  # noqa: PLC0415
+    from agenttask.process import listen, surroundings  # noqa: PLC0415
     from agenttask.run import run_attempt  # noqa: PLC0415
 
     clock = SystemClock()
+    stop = Stop(grace_seconds=_grace_seconds(), clock=clock)
+    listen(stop.request)
     around = surroundings(
         store=store,
         pod_uid=pod_uid(),
         clock=clock,
+        stop=stop,
         lines=JsonLines(out=sys.stdout, clock=clock, attempt=assignment.attempt),
         status=_status(assignment, token_dir=token_dir),
         code=CODE_DIR if assignment.spec.code is not None else None,
         prompt=_prompt(Path(PROMPT_PATH)) if assignment.spec.prompt_from is not None else None,
     )
     if early:
-        around.stop.request()
+        stop.request()
     return await run_attempt(assignment=assignment, around=around)
+
+
+def _grace_seconds() -> float:
+    try:
+        return float(os.environ.get(ENV_GRACE_SECONDS, DEFAULT_GRACE_SECONDS))
+    except ValueError:
+        return DEFAULT_GRACE_SECONDS
 
 
 def _prompt(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""What the process brings to an attempt: its signals, its environment, its randomness, its clock."""
+"""What the process brings to an attempt: its environment, its randomness, its name, and its signals."""
 
 from __future__ import annotations
 
@@ -7,37 +7,31 @@ import os
 import random
 import secrets
 import signal
-from typing import Final
+from collections.abc import Callable
 
 from agenttask.agent.stop import Stop
-from agenttask.clock import SystemClock
-from agenttask.contract import ENV_GRACE_SECONDS
+from agenttask.clock import Clock
+from agenttask.journal import Witness
 from agenttask.lines import Lines
 from agenttask.log import Holder
 from agenttask.run import Surroundings
 from agenttask.status_api import StatusApi
 from agenttask.store import Store
 
-DEFAULT_GRACE_SECONDS: Final = 30.0
-
 
 def surroundings(
     *,
     store: Store,
     pod_uid: str,
-    clock: SystemClock,
+    clock: Clock,
+    stop: Stop,
     lines: Lines,
+    witnesses: tuple[Witness, ...] = (),
     status: StatusApi,
     code: str | None,
     prompt: str | None,
 ) -> Surroundings:
-    """Everything an attempt needs beside its assignment. Must be called inside the event loop, which it makes listen.
-
-    SIGTERM and SIGINT stop the attempt; a second one ends its grace.
-    """
-    stop = Stop(grace_seconds=_grace_seconds(), clock=clock)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.request)
+    """Everything an attempt needs beside its assignment."""
     return Surroundings(
         store=store,
         holder=Holder(pod_uid=pod_uid, process=secrets.token_hex(8)),
@@ -45,6 +39,7 @@ def surroundings(
         random=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
         stop=stop,
         lines=lines,
+        witnesses=witnesses,
         status=status,
         environment=os.environ,
         code=code,
@@ -52,8 +47,14 @@ def surroundings(
     )
 
 
-def _grace_seconds() -> float:
-    try:
-        return float(os.environ.get(ENV_GRACE_SECONDS, DEFAULT_GRACE_SECONDS))
-    except ValueError:
-        return DEFAULT_GRACE_SECONDS
+def listen(told: Callable[[], None]) -> None:
+    """From now on SIGTERM and SIGINT do this and nothing else. Must be called inside the event loop."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told)
+
+
+def no_longer_listen() -> None:
+    """The next SIGTERM or SIGINT ends the process, whatever it is at: a thread that hangs in a store too."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)  # and no KeyboardInterrupt, which waits for threads

@@ -36,7 +36,7 @@ from agenttask.contract import CONTRACT, Agent, Assignment, Model, Tool, log_pre
 from agenttask.endings import Ending, of_error, of_run, of_wait
 from agenttask.errors import AgentTaskError, InDoubt, SpecInvalid, ToolsUnavailable
 from agenttask.fork import seed
-from agenttask.journal import Journal, charge, restore
+from agenttask.journal import Journal, Witness, charge, restore
 from agenttask.lines import Lines, LineWitness
 from agenttask.log import Holder, Log, OnCorruption, Opened, Patience, Policy, Recorded, RecordRef, Seed
 from agenttask.model.chain import links_of
@@ -58,6 +58,8 @@ class Surroundings:
     random: Random
     stop: Stop
     lines: Lines
+    witnesses: tuple[Witness, ...] = ()
+    """Whoever else is told what has become durable."""
     status: StatusApi
     environment: Mapping[str, str]
     """The runner's own, with the models' keys; command tools see an allow-list of it."""
@@ -115,7 +117,7 @@ class _Attempt:
             log=opened.log,
             state=state,
             max_steps=self._spec.budget.steps,
-            witnesses=(LineWitness(lines=self._around.lines), reporter),
+            witnesses=(LineWitness(lines=self._around.lines), reporter, *self._around.witnesses),
             every_steps=self._spec.checkpoint.every_steps,
         )
         if state.wait is not None:

@@ -6,7 +6,6 @@ Models and tools said much of what is printed, so no control character of theirs
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from textwrap import indent
@@ -27,11 +26,10 @@ from agenttask.logtool.story import (
     Shortened,
     Waits,
 )
+from agenttask.terminal import safe
 
 CUT_AT: Final = 2000
 """Characters of a text that are shown unless all are asked for."""
-_HIDDEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-"""What a terminal would obey, or cannot show: controls but tab and line feed, changes of direction, lone surrogates."""
 
 
 class Screen:
@@ -70,11 +68,6 @@ class Screen:
             self._err.write("\r\x1b[K")
             self._err.flush()
             self._counting = False
-
-
-def safe(text: str) -> str:
-    """The text without anything a terminal would obey."""
-    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

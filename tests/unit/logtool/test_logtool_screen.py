@@ -7,8 +7,9 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from agenttask.logtool.screen import CUT_AT, Screen, age, safe, size, story, table
+from agenttask.logtool.screen import CUT_AT, Screen, age, size, story, table
 from agenttask.logtool.story import AttemptBegan, AttemptStopped, Entry, Message, OtherModel, Over, Reply, Result
+from agenttask.terminal import safe
 
 from tests.unit.logtool.desks import Terminal
 
