@@ -126,13 +126,19 @@ class Release:
         words = ("--namespace", self.namespace, "--ignore-not-found", "--wait", "--no-hooks")
         self.helm.run("uninstall", self.name, *words)
 
+    def remove(self) -> None:
+        """Remove it with its CRD, all tasks, and its namespace."""
+        self.uninstall()
+        self.admin.send("DELETE", self.crd)
+        self.admin.send("DELETE", f"/api/v1/namespaces/{self.namespace}")
+
 
 @contextmanager
-def installed(*, into: Path) -> Iterator[Release]:
-    """A release in a namespace of its own, removed with everything at the end."""
+def installed(*, into: Path, name: str | None = None) -> Iterator[Release]:
+    """A release in a namespace of its own, removed with everything at the end; without a name it has a new one."""
     helm = Helm.of_the_cluster()
     admin = Client.from_kubeconfig(helm.kubeconfig)
-    name = f"t{secrets.token_hex(3)}"
+    name = name or f"t{secrets.token_hex(3)}"
     group = f"{name}.agenttask.dev"
     archive = package(helm=helm, into=into, group=group)
     release = Release(helm=helm, admin=admin, chart=archive, name=name, group=group)
@@ -141,6 +147,4 @@ def installed(*, into: Path) -> Iterator[Release]:
         release.upgrade()
         yield release
     finally:
-        release.uninstall()
-        admin.send("DELETE", release.crd)
-        admin.send("DELETE", f"/api/v1/namespaces/{name}")
+        release.remove()

@@ -71,9 +71,11 @@ _HELM = Source(module="go/helm", programs={"helm": "helm.sh/helm/v4/cmd/helm"}, 
 _ETCD = Source(module="go/etcd", programs={"etcd": "go.etcd.io/etcd/server/v3"}, takes="half a minute")
 _COREDNS = Source(module="go/coredns", programs={"coredns": "github.com/coredns/coredns"}, takes="about 90 s")
 _S3 = Source(module="go/s3", programs={"versitygw": "github.com/versity/versitygw/cmd/versitygw"}, takes="40 s")
+_KWOK = Source(module="go/kwok", programs={"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, takes="45 s")
 _PAUSE = Source(module="pause", programs={"pause": "."})
 
 S3_SERVER: Final = (_S3,)
+FAKE_NODES: Final = (_KWOK,)
 NATIVE: Final = (_K8S, _ETCD, _HELM, _COREDNS, _S3, _PAUSE)
 
 
