@@ -15,7 +15,7 @@ ifneq ($(NODE),node)
 export PATH := $(CURDIR)/.cache/node/bin:$(PATH)
 endif
 
-.PHONY: help demo test test-unit test-deep test-api test-e2e lint format bench bench-log bench-savings cluster-up cluster-down reload images
+.PHONY: help demo test test-unit test-deep test-api test-e2e lint format bench bench-log bench-savings bench-operator cluster-up cluster-down reload images
 
 help: ## Show what there is to type
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1 # \2/' | column -t -s'#'
@@ -65,6 +65,10 @@ bench-log: .venv ## Measure the checkpoint log beside LangGraph's savers; a quar
 
 bench-savings: .venv ## Measure what checkpoints save in model calls and tokens, and what they cost in time
 	@$(RUN) python -m benchmarks.savings
+
+bench-operator: .venv ## Measure the operator on fake nodes beside the Job controller; half an hour; ARGS="--help" shows smaller runs
+	@$(RUN) python -m tests.cluster up
+	@source .cluster/env; $(RUN) python -m benchmarks.operator $(ARGS)
 
 cluster-up: .venv ## Boot a test cluster with the project on it; again: bring it up to date
 	@$(RUN) python -m tests.cluster up
