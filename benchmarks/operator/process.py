@@ -143,6 +143,8 @@ class Operator:
 
 
 _CONFIG: Final = {
+    # As the Job controller's of the test cluster.
+    "clientConnection": {"qps": 500, "burst": 1000},
     "runner": {"image": "none.invalid/runner"},
     "model": {"baseURL": "https://model.invalid/v1", "name": "small"},
     "store": {"s3": {"bucket": "bucket", "credentialsSecretRef": {"name": "none"}}},
