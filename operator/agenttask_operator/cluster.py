@@ -31,6 +31,7 @@ from aiolimiter import AsyncLimiter
 from kubernetes.aio import client, config
 from kubernetes.aio.client.rest import RESTResponse
 
+from agenttask_operator.metrics import API_REQUESTS, Metrics
 from agenttask_operator.observed import Complaint, Pod, Status, Task, newest_complaint, read_pod, read_task
 from agenttask_operator.settings import ClientConnection
 from agenttask_operator.status import Event
@@ -47,6 +48,7 @@ MAX_TOLD_SECONDS: Final = 10.0
 _ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
+_VERBS: Final = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete"}
 
 
 logger = logging.getLogger(__name__)
@@ -92,6 +94,7 @@ class Cluster:
         api: the session.
         namespaces: where tasks and pods are looked for; empty means everywhere.
         pace: how many calls are let through.
+        counts: where they are counted.
         sleep: waits that many seconds.
     """
 
@@ -101,15 +104,23 @@ class Cluster:
         *,
         namespaces: Sequence[str] = (),
         pace: ClientConnection = DEFAULT_PACE,
+        counts: Metrics | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._api = api
         self._scopes = [f"/namespaces/{name}" for name in namespaces] or [""]
         self._limiter = AsyncLimiter(pace.burst, pace.burst / pace.qps)
         self._sleep = sleep
+        self._counts = counts or Metrics()
 
     @classmethod
-    async def connect(cls, *, namespaces: Sequence[str] = (), pace: ClientConnection = DEFAULT_PACE) -> Self:
+    async def connect(
+        cls,
+        *,
+        namespaces: Sequence[str] = (),
+        pace: ClientConnection = DEFAULT_PACE,
+        counts: Metrics | None = None,
+    ) -> Self:
         """Find the API server: the pod's service account, or for development the kubeconfig in use."""
         configuration = client.Configuration()
         if "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -121,7 +132,7 @@ class Cluster:
         configuration.connection_pool_maxsize = CONNECTIONS
         # Python 3.13 wants key identifiers in certificates, which the authorities of older EKS clusters, for one, lack.
         configuration.disable_strict_ssl_verification = True
-        return cls(client.ApiClient(configuration), namespaces=namespaces, pace=pace)
+        return cls(client.ApiClient(configuration), namespaces=namespaces, pace=pace, counts=counts)
 
     @property
     def api(self) -> client.ApiClient:
@@ -261,7 +272,7 @@ class Cluster:
     async def check_served(self) -> None:
         """Raise unless the server answers, knows AgentTasks, and shows them wherever they are looked after."""
         for scope in self._scopes:
-            await self._call("GET", f"{_api()}{scope}/{contract.PLURAL}", query={"limit": "1"})
+            await self._call("GET", f"{_api()}{scope}/{contract.PLURAL}", query={"limit": "1"}, verb="list")
 
     async def check_fence(self) -> None:
         """Raise unless the admission policy on the status and its binding exist."""
@@ -271,7 +282,7 @@ class Cluster:
     async def _list(self, path: str, *, page: int, **query: str) -> AsyncIterator[dict[str, Any]]:
         more: dict[str, str] = {}
         while True:
-            answer = await self._call("GET", path, query={"limit": str(page), **query, **more})
+            answer = await self._call("GET", path, query={"limit": str(page), **query, **more}, verb="list")
             for item in answer["items"]:
                 yield item
             token = answer["metadata"].get("continue")
@@ -287,11 +298,18 @@ class Cluster:
         query: dict[str, str] | None = None,
         body: dict[str, Any] | bytes | None = None,
         content_type: str = _JSON,
+        verb: str | None = None,
     ) -> Any:
+        verb = verb or _VERBS[method]
         target = path + (f"?{urlencode(query)}" if query else "")
         for sends in range(1, MAX_SENDS + 1):
             await self._limiter.acquire()
-            answer, content = await self._send(method, path, target=target, body=body, content_type=content_type)
+            try:
+                answer, content = await self._send(method, path, target=target, body=body, content_type=content_type)
+            except UnreachableError:
+                self._counts.count(API_REQUESTS, verb, "error")
+                raise
+            self._counts.count(API_REQUESTS, verb, str(answer.status))
             wait = _told_to_wait(answer)
             if wait is None or sends == MAX_SENDS:
                 break

@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,8 @@ from typing import Any, Final
 import kopf
 from agenttask import contract
 
+from agenttask_operator.fleet import Fleet
+from agenttask_operator.metrics import Metrics
 from agenttask_operator.observed import Metadata, Phase, Task, read_pod, read_task
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Departed, Key
@@ -63,15 +66,26 @@ class Inbox:
     Args:
         queue: where keys go while this operator leads; a standby only keeps count.
         departed: where deleted pods are remembered.
+        fleet: shown every task.
     """
 
-    def __init__(self, *, queue: Queue[Key], departed: Departed) -> None:
+    def __init__(self, *, queue: Queue[Key], departed: Departed, fleet: Fleet | None = None) -> None:
         self._queue = queue
+        self._fleet = fleet or Fleet(metrics=Metrics(), clock=time.time)
         self._departed = departed
         self._inputs: dict[str, tuple[object, ...]] = {}
         self._tasks = Shown()
         self._pods = Shown()
         self.leading = False
+
+    @property
+    def leading(self) -> bool:
+        """Whether events become keys, and growth is counted."""
+        return self._fleet.leading
+
+    @leading.setter
+    def leading(self, leads: bool) -> None:
+        self._fleet.leading = leads
 
     def task(self, *, kind: str | None, raw: Mapping[str, Any]) -> None:
         """An event of an AgentTask; `kind` is None for what a listing found."""
@@ -80,8 +94,10 @@ class Inbox:
         if kind == "DELETED":
             self._inputs.pop(uid, None)
             self._tasks.forget(uid)
+            self._fleet.forget(uid)
         else:
             self._tasks.add(task.metadata)
+            self._fleet.show(task)
             inputs = _inputs(task)
             if self._inputs.get(uid) == inputs:
                 return
@@ -111,6 +127,7 @@ class Inbox:
         # A relist tells of no deletion.
         for uid in self._tasks.gone(listed=tasks):
             self._inputs.pop(uid, None)
+            self._fleet.forget(uid)
         late = {"tasks": self._tasks.behind(listed=tasks), "pods": self._pods.behind(listed=pods)}
         return next((kind for kind, behind in late.items() if behind), None)
 

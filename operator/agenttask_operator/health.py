@@ -1,4 +1,4 @@
-"""Liveness and readiness over HTTP.
+"""Liveness, readiness and metrics over HTTP.
 
 Alive: the resync loop turns, and the watches show what a listing shows. An unreachable API server is no reason to
 restart: it is waited out, unready. Ready: the API server answers, knows AgentTasks, and has the policy that fences
@@ -11,6 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from agenttask_operator.metrics import Metrics
 
 PORT: Final = 8080
 LOOP_SECONDS: Final = 300
@@ -45,7 +48,7 @@ class Health:
         return None if self.silent is None else f"the watch of {self.silent} is silent"
 
 
-async def serve(*, health: Health, port: int = PORT) -> web.AppRunner:
+async def serve(*, health: Health, metrics: Metrics, port: int = PORT) -> web.AppRunner:
     """Start the server; `cleanup()` of what is returned stops it."""
 
     async def live(_: web.Request) -> web.Response:
@@ -54,8 +57,11 @@ async def serve(*, health: Health, port: int = PORT) -> web.AppRunner:
     async def ready(_: web.Request) -> web.Response:
         return _answer(health.missing)
 
+    async def scrape(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
     app = web.Application()
-    app.add_routes([web.get("/livez", live), web.get("/readyz", ready)])
+    app.add_routes([web.get("/livez", live), web.get("/readyz", ready), web.get("/metrics", scrape)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=port).start()

@@ -19,10 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from agenttask_operator import handlers, health, settings
+from agenttask_operator import handlers, health, logs, metrics, settings
 from agenttask_operator.cluster import Cluster, ClusterError, ConflictError, NotFoundError
+from agenttask_operator.fleet import Fleet
 from agenttask_operator.handlers import Inbox
 from agenttask_operator.leader import Leadership
+from agenttask_operator.ledger import Ledger
+from agenttask_operator.metrics import Metrics
 from agenttask_operator.observed import Pod
 from agenttask_operator.queue import Queue, QueueClosed
 from agenttask_operator.reconcile import Key, Reconciler
@@ -36,27 +39,34 @@ CONFLICT_SECONDS: Final = 0.05
 logger = logging.getLogger(__name__)
 
 
-async def work(*, queue: Queue[Key], reconciler: Reconciler) -> None:
+async def work(*, queue: Queue[Key], reconciler: Reconciler, counts: Metrics | None = None) -> None:
     """One worker: take a key, reconcile, look again when told to. Ends when the queue is closed."""
+    counts = counts or Metrics()
     while True:
         try:
             key = await queue.get()
         except QueueClosed:
             return
+        logs.begin(namespace=key.namespace, task=key.name)
+        begun = time.monotonic()
         try:
             after = await reconciler.reconcile(key)
         except (ConflictError, NotFoundError):
             # The object changed under us (a runner's report, most often) or went. Look again, that is all.
+            counts.count(metrics.RECONCILE_ERRORS, "Conflict")
             queue.add_after(key, seconds=CONFLICT_SECONDS)
         except ClusterError as error:
+            counts.count(metrics.RECONCILE_ERRORS, "API")
             logger.warning("%s/%s: %s; again in %.2f s", *key, error, queue.retry(key))
         except Exception:
+            counts.count(metrics.RECONCILE_ERRORS, "Internal")
             logger.exception("%s/%s: again in %.2f s", *key, queue.retry(key))
         else:
             queue.succeeded(key)
             if after is not None:
                 queue.add_after(key, seconds=after)
         finally:
+            counts.observe(metrics.RECONCILE, value=time.monotonic() - begun)
             queue.done(key)
 
 
@@ -91,15 +101,33 @@ class Operator:
     """The parts, put together for one process."""
 
     def __init__(
-        self, *, cluster: Cluster, config: Settings, identity: str, namespace: str, port: int = health.PORT
+        self,
+        *,
+        cluster: Cluster,
+        config: Settings,
+        identity: str,
+        namespace: str,
+        counts: Metrics | None = None,
+        port: int = health.PORT,
     ) -> None:
         self._cluster = cluster
         self._port = port
-        self._queue: Queue[Key] = Queue(later=asyncio.get_running_loop().call_later)
-        self._reconciler = Reconciler(
-            cluster=cluster, settings=config, clock=lambda: datetime.now(UTC), reporter=identity
+        self._metrics = counts or Metrics()
+        self._queue: Queue[Key] = Queue(
+            later=asyncio.get_running_loop().call_later,
+            waited=lambda seconds: self._metrics.observe(metrics.QUEUE_WAIT, value=seconds),
         )
-        self._inbox = Inbox(queue=self._queue, departed=self._reconciler.departed)
+        self._metrics.watch(metrics.QUEUE_DEPTH, value=lambda: len(self._queue))
+        self._reconciler = Reconciler(
+            cluster=cluster,
+            settings=config,
+            clock=lambda: datetime.now(UTC),
+            reporter=identity,
+            ledger=Ledger(self._metrics),
+        )
+        fleet = Fleet(metrics=self._metrics, clock=time.time)
+        self._inbox = Inbox(queue=self._queue, departed=self._reconciler.departed, fleet=fleet)
+        self._metrics.watch(metrics.LEADER, value=lambda: self._inbox.leading)
         self._namespaces = config.watch_namespaces
         self._resync_seconds: float = config.resync_seconds
         self._workers_wanted = config.workers
@@ -118,7 +146,7 @@ class Operator:
 
     async def run(self) -> int:
         """Work until told to stop. Returns the exit code: 0 after SIGTERM or SIGINT, 1 if a part failed."""
-        probes = await health.serve(health=self._health, port=self._port)
+        probes = await health.serve(health=self._health, metrics=self._metrics, port=self._port)
         stop_watching, told = asyncio.Event(), asyncio.Event()
         parts: list[asyncio.Task[Any]] = [asyncio.create_task(self._check()), asyncio.create_task(self._resync())]
         try:
@@ -183,7 +211,7 @@ class Operator:
         logger.info("Leading")
         self._inbox.leading = True
         self._workers = [
-            asyncio.create_task(work(queue=self._queue, reconciler=self._reconciler))
+            asyncio.create_task(work(queue=self._queue, reconciler=self._reconciler, counts=self._metrics))
             for _ in range(self._workers_wanted)
         ]
         # Whatever happened before was dropped by the inbox.
@@ -245,18 +273,21 @@ class Operator:
 
 async def _run() -> int:
     config = settings.load(Path(os.environ.get(settings.CONFIG_ENV, settings.DEFAULT_PATH)))
-    cluster = await Cluster.connect(namespaces=config.watch_namespaces, pace=config.client_connection)
+    logs.configure(config.log)
+    counts = Metrics()
+    cluster = await Cluster.connect(namespaces=config.watch_namespaces, pace=config.client_connection, counts=counts)
     identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
     namespace = os.environ.get("POD_NAMESPACE") or "default"
     try:
-        return await Operator(cluster=cluster, config=config, identity=identity, namespace=namespace).run()
+        return await Operator(
+            cluster=cluster, config=config, identity=identity, namespace=namespace, counts=counts
+        ).run()
     finally:
         await cluster.close()
 
 
 def main() -> None:
     """Entry point `agenttask-operator`."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         sys.exit(asyncio.run(_run()))
     except settings.SettingsError as error:

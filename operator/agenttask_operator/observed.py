@@ -2,8 +2,8 @@
 
 Pure. Only what the operator looks at is named; everything else in the objects is ignored, so a newer API server changes
 nothing here. A field is required here only where the API requires it: an object somebody edited still reads. Times are
-aware datetimes. Status of the task is what this operator (or one before it) wrote, plus the one runner field it reads,
-`checkpoint`.
+aware datetimes. Status of the task is what this operator (or one before it) wrote, plus the runner's fields: it decides
+on `checkpoint`, and passes `progress` and `usage` on to metrics and bills.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ class Metadata(_Read, frozen=True, kw_only=True):
     uid: str
     resource_version: str = ""
     generation: int = 0
+    creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
@@ -343,6 +344,47 @@ class Checkpoint(_Read, frozen=True, kw_only=True):
     progress_digest: str | None = None
     resumed_from: str | None = None
     damage: Damage | None = None
+    time: datetime | None = None
+    size_bytes: int = 0
+
+
+class Progress(_Read, frozen=True, kw_only=True):
+    """`status.progress`, told on and never decided on."""
+
+    step: int = 0
+    model: str | None = None
+
+
+class Lost(_Read, frozen=True, kw_only=True):
+    """`status.usage.lost`."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: str | None = msgspec.field(name="costUSD", default=None)
+
+
+class Usage(_Read, frozen=True, kw_only=True):
+    """`status.usage`, told on and never decided on: totals over the whole task."""
+
+    model_calls: int = 0
+    repeated_model_calls: int = 0
+    failed_model_calls: int = 0
+    unpriced_model_calls: int = 0
+    tool_calls: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: str | None = msgspec.field(name="costUSD", default=None)
+    lost: Lost = Lost()
+
+    @property
+    def dollars(self) -> float:
+        """The cost as a number; 0 where it is none."""
+        try:
+            return float(self.cost_usd or 0)
+        except ValueError:
+            return 0.0
 
 
 class Task(_Read, frozen=True, kw_only=True):
@@ -353,6 +395,8 @@ class Task(_Read, frozen=True, kw_only=True):
     status: Status = Status()
     checkpoint: Checkpoint | None = None
     """`status.checkpoint`, which the runner writes."""
+    progress: Progress = Progress()
+    usage: Usage = Usage()
 
     @property
     def guarded(self) -> bool:
@@ -372,13 +416,19 @@ class Task(_Read, frozen=True, kw_only=True):
         return wake is not None and point is not None and point.seq > wake.park
 
 
+class _Told(_Read, frozen=True, kw_only=True):
+    """The part of a status that runners write."""
+
+    checkpoint: Checkpoint | None = None
+    progress: Progress = Progress()
+    usage: Usage = Usage()
+
+
 def read_task(raw: Mapping[str, Any]) -> Task:
     """Parse an AgentTask as the API server sent it."""
     task = msgspec.convert(raw, Task)
-    checkpoint = raw.get("status", {}).get("checkpoint")
-    if checkpoint is None:
-        return task
-    return msgspec.structs.replace(task, checkpoint=msgspec.convert(checkpoint, Checkpoint))
+    told = msgspec.convert(raw.get("status", {}), _Told)
+    return msgspec.structs.replace(task, checkpoint=told.checkpoint, progress=told.progress, usage=told.usage)
 
 
 def newest_complaint(raw: Iterable[Mapping[str, Any]]) -> Complaint | None:

@@ -8,6 +8,7 @@ the event loop's thread.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
@@ -39,14 +40,24 @@ class Queue(Generic[KeyT]):
 
     Args:
         later: calls back after that many seconds; an event loop's `call_later`.
+        clock: monotonic seconds.
+        waited: told for how many seconds a key waited for a worker.
     """
 
-    def __init__(self, *, later: Later) -> None:
+    def __init__(
+        self,
+        *,
+        later: Later,
+        clock: Callable[[], float] = time.monotonic,
+        waited: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._later = later
+        self._clock = clock
+        self._waited = waited
         # None wakes one who waits when the queue is closed.
         self._ready: asyncio.Queue[KeyT | None] = asyncio.Queue()
         self._closed = False
-        self._wanted: set[KeyT] = set()
+        self._wanted: dict[KeyT, float] = {}
         self._active: set[KeyT] = set()
         self._timers: dict[KeyT, Timer] = {}
         self._failures: dict[KeyT, int] = {}
@@ -59,7 +70,7 @@ class Queue(Generic[KeyT]):
         """Hand the key out as soon as a worker is free and no other one has it."""
         if key in self._wanted:
             return
-        self._wanted.add(key)
+        self._wanted[key] = self._clock()
         if key not in self._active:
             self._ready.put_nowait(key)
 
@@ -87,7 +98,9 @@ class Queue(Generic[KeyT]):
         if key is None or self._closed:
             self.close()
             raise QueueClosed
-        self._wanted.discard(key)
+        since = self._wanted.pop(key, None)
+        if since is not None:
+            self._waited(self._clock() - since)
         self._active.add(key)
         timer = self._timers.pop(key, None)
         if timer is not None:

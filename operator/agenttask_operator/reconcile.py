@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from agenttask import contract
 
-from agenttask_operator import fold, forks, pods, status, unreported
+from agenttask_operator import fold, forks, logs, pods, status, unreported
 from agenttask_operator.cluster import (
     Cluster,
     ClusterError,
@@ -27,6 +27,8 @@ from agenttask_operator.cluster import (
 )
 from agenttask_operator.decide import Decision, decide
 from agenttask_operator.fold import Refusal, Snapshot
+from agenttask_operator.ledger import Ledger
+from agenttask_operator.metrics import Metrics
 from agenttask_operator.observed import Complaint, Pod, Task
 from agenttask_operator.pods import SpecInvalidError
 from agenttask_operator.settings import Settings
@@ -81,13 +83,23 @@ class Reconciler:
         settings: the chart's defaults.
         clock: aware UTC time.
         reporter: this operator's name in Events.
+        ledger: told of every transition.
     """
 
-    def __init__(self, *, cluster: Cluster, settings: Settings, clock: Callable[[], datetime], reporter: str) -> None:
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        reporter: str,
+        ledger: Ledger | None = None,
+    ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._clock = clock
         self._reporter = reporter
+        self._ledger = ledger or Ledger(Metrics())
         self._refusals: dict[Key, Refusal] = {}
         self._complaints: dict[Key, Complaint] = {}
         self.departed = Departed()
@@ -103,6 +115,7 @@ class Reconciler:
             self._refusals.pop(key, None)
             self._complaints.pop(key, None)
             return None
+        logs.about(attempt=snapshot.task.status.attempt, reason=snapshot.task.status.reason)
         decision = decide(snapshot=snapshot, now=self._clock())
         await self._apply(key=key, snapshot=snapshot, decision=decision)
         # A pod was made, adopted or refused: what came of it is the next decision's business.
@@ -169,6 +182,8 @@ class Reconciler:
         if decision.status is not None:
             task = await self._cluster.apply_status(task=task, status=decision.status)
             made = decision.status
+            logs.about(attempt=made.attempt, reason=made.reason)
+            self._ledger.moved(before=before, after=made)
             logger.info("%s/%s %s: attempt %d %s %s", *key, decision.rule, made.attempt, made.phase, made.reason)
             if made.pod_uid != before.status.pod_uid:
                 self.departed.drop(before.status.pod_uid)
@@ -251,6 +266,7 @@ class Reconciler:
     async def _announce(self, *, task: Task, told: tuple[status.Event, ...]) -> None:
         """Write the Events; one that cannot be written is no reason to do anything again."""
         for event in told:
+            self._ledger.told(event)
             try:
                 await self._cluster.create_event(task=task, event=event, reporter=self._reporter, now=self._clock())
             except ClusterError as error:

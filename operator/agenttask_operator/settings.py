@@ -62,6 +62,15 @@ class ClientConnection(_Block, frozen=True, kw_only=True):
     """Requests at once, after a rest."""
 
 
+class Log(_Block, frozen=True, kw_only=True):
+    """The operator's own log; runners have theirs."""
+
+    format: Literal["json", "text"] = "json"
+    """One JSON object a line, or a line for people without fields."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is left out; transitions and the lines to charge for are `info`."""
+
+
 class Settings(_Block, frozen=True, kw_only=True):
     """The whole file. Without `model` (or `store`) a task that names none stalls as SpecInvalid and says so."""
 
@@ -72,6 +81,7 @@ class Settings(_Block, frozen=True, kw_only=True):
     """Where tasks are looked after; nothing is asked of any other namespace. Empty: everywhere."""
     leader_election: LeaderElection = LeaderElection()
     client_connection: ClientConnection = ClientConnection()
+    log: Log = Log()
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 24
     """Tasks that are worked on at once. More than `clientConnection` and the server's pace can feed only wait."""
     resync_seconds: Annotated[int, msgspec.Meta(ge=10, le=3600)] = 60

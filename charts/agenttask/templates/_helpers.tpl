@@ -62,6 +62,7 @@ leaderElection:
 watchNamespaces: {{ toJson . }}
 {{- end }}
 clientConnection: {{ toJson .Values.clientConnection }}
+log: {{ toJson .Values.log }}
 workers: {{ .Values.workers }}
 resyncSeconds: {{ .Values.resyncSeconds }}
 {{- end -}}

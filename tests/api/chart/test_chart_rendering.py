@@ -20,6 +20,7 @@ OPERATOR: Final[Object] = {
     "runner": RUNNER,
     "leaderElection": {"enabled": True, "leaseName": "agenttask-operator"},
     "clientConnection": {"qps": 500, "burst": 1000},
+    "log": {"format": "json", "level": "info"},
     "workers": 24,
     "resyncSeconds": 60,
 }
@@ -151,6 +152,10 @@ CONFIGURATIONS: Final[dict[str, tuple[Object, Object]]] = {
         {"clientConnection.qps": 12.5, "clientConnection.burst": 20, "workers": 4, "resyncSeconds": 600},
         {"clientConnection": {"qps": 12.5, "burst": 20}, "workers": 4, "resyncSeconds": 600},
     ),
+    "a log for people": (
+        {"log.format": "text", "log.level": "warning"},
+        {"log": {"format": "text", "level": "warning"}},
+    ),
     "two namespaces": ({"watchNamespaces": ["blue", "red"]}, {"watchNamespaces": ["blue", "red"]}),
     "the development store": (
         {"devStore.enabled": True},
@@ -221,6 +226,7 @@ REFUSALS: Final[dict[str, tuple[Object, str]]] = {
     "a misspelt value inside a block": ({"store.s3.buckt": "agents"}, "buckt"),
     "a replica count in words": ({"replicas": "two"}, "replicas"),
     "a pace that never comes": ({"clientConnection.qps": 0}, "qps"),
+    "a log nobody can write": ({"log.format": "xml"}, "format"),
     "a namespace that cannot be": ({"watchNamespaces": ["Blue"]}, "watchNamespaces"),
     "a namespace named twice": ({"watchNamespaces": ["blue", "blue"]}, "watchNamespaces"),
     "no workers": ({"workers": 0}, "workers"),
@@ -267,6 +273,22 @@ def test_the_crd_is_installed_and_kept_as_the_values_say(
     objects = helm.render(chart, **{"crds.enabled": enabled, "crds.keep": keep})
     crds = [one for one in objects if one["kind"] == "CustomResourceDefinition"]
     assert [crd["metadata"].get("annotations") for crd in crds] == want
+
+
+def test_a_prometheus_is_asked_to_scrape_only_if_the_values_say_so(helm: Helm, chart: Path) -> None:
+    quiet = helm.render(chart)
+    assert not [one for one in quiet if one["kind"] in {"Service", "ServiceMonitor"}]
+    assert "prometheus.io/scrape" not in only(quiet, "Deployment")["spec"]["template"]["metadata"]["annotations"]
+    wish = {"enabled": True, "interval": "1m", "labels": {"release": "prometheus"}}
+    told = helm.render(chart, **{"metrics.podAnnotations": True, "metrics.serviceMonitor": wish})
+    template = only(told, "Deployment")["spec"]["template"]
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == "8080"
+    service, monitor = only(told, "Service"), only(told, "ServiceMonitor")
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert (endpoint["port"], endpoint["interval"]) == (service["spec"]["ports"][0]["name"], "1m")
 
 
 def test_a_second_release_with_namespaces_has_nothing_of_the_cluster_but_the_right_to_see_the_fence(

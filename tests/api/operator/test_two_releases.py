@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,7 +126,11 @@ def test_each_of_two_releases_acts_in_its_own_namespaces_alone(pair: tuple[Relea
         for release in pair:
             until("its pod is recorded", lambda release=release: "podUID" in status(release))  # type: ignore[misc]
             assert {one["reportingInstance"] for one in events(release)} == {release.name}
+            until("its leader tells of it", tells({first: one, second: other}[release], release))
+        assert second.namespace + '"' not in one.answers("metrics")[1]
         assert one.stop() == other.stop() == 0
+        assert (second.namespace, "task", 1, "Unschedulable") in about(other)
+        assert not [who for who in about(one) if who[0] == second.namespace]
         assert "Traceback" not in one.log.read_text() + other.log.read_text()
 
 
@@ -157,6 +161,18 @@ def test_a_release_with_namespaces_holds_no_right_elsewhere(
         for namespace in (first.namespace, second.namespace, "")
     }
     assert asked == {first.namespace: True, second.namespace: False, "": False}
+
+
+def tells(operator: Running, release: Release) -> Callable[[], bool]:
+    """Whether its metrics have the one task of the release."""
+    sample = f'agenttask_tasks{{namespace="{release.namespace}",phase="Pending",reason="Unschedulable"}} 1.0'
+    return lambda: sample in operator.answers("metrics")[1]
+
+
+def about(operator: Running) -> set[tuple[str, str, int, str]]:
+    """Namespace, task, attempt and reason of the lines of its log that have them."""
+    lines = [json.loads(line) for line in operator.log.read_text().splitlines()]
+    return {(one["namespace"], one["task"], one["attempt"], one["reason"]) for one in lines if "attempt" in one}
 
 
 def status(release: Release) -> Object:

@@ -25,6 +25,7 @@ store: {s3: {bucket: b, prefix: p, endpoint: "http://s3", region: eu, credential
 leaderElection: {enabled: false, leaseName: l}
 watchNamespaces: [blue, red]
 clientConnection: {qps: 20, burst: 30}
+log: {format: text, level: debug}
 workers: 8
 resyncSeconds: 120
 """,
@@ -48,6 +49,7 @@ resyncSeconds: 120
         leader_election=settings.LeaderElection(enabled=False, lease_name="l"),
         watch_namespaces=("blue", "red"),
         client_connection=settings.ClientConnection(qps=20, burst=30),
+        log=settings.Log(format="text", level="debug"),
         workers=8,
         resync_seconds=120,
     )
