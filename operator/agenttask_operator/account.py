@@ -15,7 +15,7 @@ from typing import Final
 from agenttask import contract
 from msgspec.structs import replace
 
-from agenttask_operator import limits
+from agenttask_operator import limits, memory
 from agenttask_operator.exits import End
 from agenttask_operator.observed import Attempt, Counts, Outcome, Retry, Status, Task, Waking
 
@@ -31,8 +31,14 @@ def close(*, status: Status, end: End, node: str | None, task: Task, policy: con
     """The status once its open attempt has ended that way, with `retry.notBefore` set where the next has to wait."""
     retry = fresh(status=status, task=task)
     end = _believe(end=end, retry=retry)
-    counts, retry = _count(end=end, counts=status.counts or Counts(), retry=retry)
-    wait = _wait_seconds(end=end, retry=retry, policy=policy)
+    more = memory.more(spec=task.spec, status=status, end=end)
+    if more is not None:
+        end = replace(end, message=f"{end.message} The next attempt gets {more}.")
+        counts = status.counts or Counts()
+        counts, wait = replace(counts, ooms=counts.ooms + 1), 0.0
+    else:
+        counts, retry = _count(end=end, counts=status.counts or Counts(), retry=retry)
+        wait = _wait_seconds(end=end, retry=retry, policy=policy)
     if wait:
         wait *= 1 - 0.25 * _jitter(uid=task.metadata.uid, attempt=status.attempt)
     not_before = now + timedelta(seconds=math.ceil(wait)) if wait else None
@@ -65,9 +71,11 @@ def fresh(*, status: Status, task: Task) -> Retry:
     return retry
 
 
-def opened(*, status: Status, attempt: int, pod: str, now: datetime, purge: bool = False) -> Status:
+def opened(
+    *, status: Status, attempt: int, pod: str, now: datetime, memory_limit: str | None = None, purge: bool = False
+) -> Status:
     """The status with a new attempt, whose pod is not known yet. What a run was parked for has come about by then."""
-    entry = Attempt(attempt=attempt, pod=pod, start=now, purge=purge)
+    entry = Attempt(attempt=attempt, pod=pod, start=now, memory_limit=memory_limit, purge=purge)
     kept = (*status.attempts, entry)[-KEPT_ATTEMPTS:]
     wake = replace(status.wake, met=True) if status.wake is not None else None
     return replace(status, attempt=attempt, pod_uid=None, attempts=kept, counts=status.counts or Counts(), wake=wake)

@@ -54,7 +54,7 @@ class Outcome(StrEnum):
     FENCED = "Fenced"
     """The log holds a newer claim."""
     OOM_KILLED = "OOMKilled"
-    """The kernel ended the container for its memory limit. Counted as a failure."""
+    """The kernel ended the container for its memory limit. Counted as a failure, unless the next one gets more."""
     CRASHED = "Crashed"
     """The program ended in a way of its own making. Counted as a failure."""
     SILENT = "Silent"
@@ -249,6 +249,8 @@ class Attempt(_Read, frozen=True, kw_only=True):
     """The newest attempt whose claim it met in the log, where it said so; the next number is above it."""
     damage: str | None = None
     """What its runner found broken in the checkpoint log."""
+    memory_limit: str | None = None
+    """Its container's limit, where that was raised above the task's own."""
     purge: bool = False
     """It does not work on the task, but removes its log."""
 

@@ -16,7 +16,7 @@ import msgspec
 from agenttask import contract
 from agenttask.places import resolve
 
-from agenttask_operator import places
+from agenttask_operator import memory, places
 from agenttask_operator.observed import Task
 from agenttask_operator.settings import Settings
 
@@ -182,8 +182,16 @@ def _manifest(*, task: Task, plan: Plan, settings: Settings, attempt: int, with_
                 }
             ],
         },
-        "spec": _pod_spec(user=user, plan=plan, settings=settings),
+        "spec": _pod_spec(user=_given(user, task=task), plan=plan, settings=settings),
     }
+
+
+def _given(user: Mapping[str, Any], *, task: Task) -> Mapping[str, Any]:
+    """`spec.pod` with as much memory as the attempt that is recorded is to have."""
+    entry = task.status.current
+    if entry is None or entry.memory_limit is None:
+        return user
+    return {**user, "resources": memory.resources(user, limit=entry.memory_limit)}
 
 
 def _pod_spec(*, user: Mapping[str, Any], plan: Plan, settings: Settings) -> dict[str, Any]:

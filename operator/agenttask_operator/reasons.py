@@ -132,7 +132,7 @@ REASONS: Final[dict[str, str]] = {
     Reason.VANISHED: "The pod is gone and nothing says why.",
     Reason.NAME_TAKEN: "Another pod has this attempt's name; the next number is used.",
     Reason.SPEC_CHANGED: "The spec was edited before the runner started; the pod is replaced by one of the new spec.",
-    Reason.OOM_KILLED: "The container went over its memory limit. Raise `spec.pod.resources.limits.memory`.",
+    Reason.OOM_KILLED: "The container went over its memory limit. Raise it, or set `spec.retry.oomMemoryLimit`.",
     Reason.CRASHED: "The container ended by itself; the message has its exit code and last log lines.",
     Reason.NO_MESSAGE: "The container ended with code 0 but without a runner's message. Is the image a runner image?",
     Reason.DEADLINE_EXCEEDED: "Runners have worked for all of `spec.activeDeadlineSeconds`. Final.",

@@ -24,7 +24,7 @@ import msgspec
 from agenttask import contract
 from msgspec.structs import replace
 
-from agenttask_operator import account, limits
+from agenttask_operator import account, limits, memory
 from agenttask_operator.exits import End
 from agenttask_operator.fold import ASKED, View
 from agenttask_operator.observed import Attempt, Outcome, Phase, Status
@@ -249,7 +249,8 @@ def raised_attempt(view: View, *, purge: bool = False) -> Status:
     met = before.newest_attempt if before is not None else None
     number = max(view.status.attempt, met or 0) + 1
     pod = contract.pod_name(task=view.task.metadata.name, attempt=number)
-    return account.opened(status=view.status, attempt=number, pod=pod, now=view.second, purge=purge)
+    limit = None if purge else memory.limit(spec=view.task.spec, status=view.status)
+    return account.opened(status=view.status, attempt=number, pod=pod, now=view.second, memory_limit=limit, purge=purge)
 
 
 Rule = Callable[[View], Verdict | None]

@@ -1,7 +1,7 @@
 """Where the test clusters keep what they make.
 
-`STATE` belongs to one running cluster and vanishes with it; `CACHE` holds what is dear to build and safe to keep, and
-is shared by all work trees of one user.
+`STATE` belongs to one running cluster and vanishes with it; it may be a link to that of another work tree. `CACHE`
+holds what is dear to build and safe to keep, and is shared by all work trees of one user.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-STATE: Final = ROOT / ".cluster"
+STATE: Final = (ROOT / ".cluster").resolve()
 CACHE: Final = (
     Path(os.environ["AGENTTASK_CACHE"])
     if os.environ.get("AGENTTASK_CACHE")

@@ -281,6 +281,8 @@ class Retry(Wire, frozen=True):
 
     max_failures: int = 3
     max_backoff_seconds: int = 300
+    oom_memory_limit: str | None = None
+    """Up to how much memory a container gets that went over its limit, as a quantity; unset: no more than before."""
     start_deadline_seconds: int | None = None
     """How long a runner that works is waited for; unset: trouble before it does never ends a task."""
 

@@ -69,7 +69,14 @@ def pod(**fields: Any) -> Object:
     return spec(pod=fields)
 
 
+LIMITED: Object = {"pod": {"resources": {"limits": {"memory": "512Mi"}}}}
+
 RULES = {
+    "more memory is more than some": Case(
+        accepted=spec(retry={"oomMemoryLimit": "4Gi"}, **LIMITED),
+        refused=spec(retry={"oomMemoryLimit": "4Gi"}, pod={"resources": {"limits": {"cpu": "1"}}}),
+        says="retry.oomMemoryLimit needs pod.resources.limits.memory",
+    ),
     "a name is a DNS label of at most 52 characters": Case(
         accepted=spec(),
         accepted_name="a" * 52,
@@ -557,6 +564,16 @@ BOUNDS = {
         accepted=spec(retry={"maxBackoffSeconds": 1}),
         refused=spec(retry={"maxBackoffSeconds": 0}),
         says="retry.maxBackoffSeconds",
+    ),
+    "how the log of a deleted task goes is one of two ways": Case(
+        accepted=spec(checkpoint={"onDelete": "Delete"}),
+        refused=spec(checkpoint={"onDelete": "Forget"}),
+        says="checkpoint.onDelete",
+    ),
+    "more memory is an amount": Case(
+        accepted=spec(retry={"oomMemoryLimit": "4Gi"}, **LIMITED),
+        refused=spec(retry={"oomMemoryLimit": "much"}, **LIMITED),
+        says="retry.oomMemoryLimit",
     ),
     "a runner may be waited for one second at least": Case(
         accepted=spec(retry={"startDeadlineSeconds": 1}),
