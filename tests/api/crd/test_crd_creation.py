@@ -647,7 +647,13 @@ def test_the_smallest_task_is_complete_and_shows_its_defaults(copy: Copy) -> Non
     made = copy.admin.send("POST", copy.path(), body=body, dryRun="All", fieldValidation="Strict")
     assert made.body["spec"] == {
         "prompt": "Hello.",
-        "checkpoint": {"verify": "Checksum", "everySteps": 1, "keepLast": 3, "onCorruption": "Rewind"},
+        "checkpoint": {
+            "verify": "Checksum",
+            "everySteps": 1,
+            "keepLast": 3,
+            "onCorruption": "Rewind",
+            "onDelete": "Retain",
+        },
         "budget": {"steps": 50},
         "retry": {"maxFailures": 3, "maxBackoffSeconds": 300},
         "suspend": False,
