@@ -55,6 +55,8 @@ class BlobWriter:
         self._number = 0
         self.inherited: Mapping[Content, BlobRef] = {}
         """What a state restored refers to: it may be gone from the table, as all of it is after a rewind."""
+        self.unread: set[str] = set()
+        """Blobs of others that nobody has read since the log was opened: what is attached is not read then."""
 
     async def write_text(self, text: str) -> BlobRef:
         """A blob with this text, durable."""
@@ -70,7 +72,7 @@ class BlobWriter:
         Raises store errors, `Full` and what reading raises.
         """
         content = _content(await asyncio.to_thread(_measure, open_()))
-        if (known := self._table.find(content)) is not None:
+        if (known := await self._reusable(content)) is not None:
             return known
         with tempfile.SpooledTemporaryFile(max_size=WHOLE_BYTES) as file:
             packer = _Packer(file)
@@ -121,7 +123,7 @@ class BlobWriter:
     async def _write(self, pieces: Pieces, *, large: bool) -> BlobRef:
         measured = await asyncio.to_thread(_measure, pieces()) if large else _measure(pieces())
         content, size = _content(measured), measured.size
-        if (known := self._table.find(content)) is not None:
+        if (known := await self._reusable(content)) is not None:
             return known
         if size <= WHOLE_BYTES:
             body = b"".join(_compressed(pieces(), size=size))
@@ -129,9 +131,25 @@ class BlobWriter:
         stored = await asyncio.to_thread(lambda: _measure(_compressed(pieces(), size=size)))
         return await self._place(content, stored=stored, packed=lambda: _compressed(pieces(), size=size))
 
+    async def _reusable(self, content: Content) -> BlobRef | None:
+        """A live blob with this content, known to be good: it is read now if it has not been yet.
+
+        Whoever writes it once more has it at hand; by then is the time to find out that the store has lost it.
+        """
+        known = self._table.find(content)
+        if known is None or known.name not in self.unread:
+            return known
+        try:
+            await verify(known, store=self._store, keys=self._keys)
+        except CheckpointCorrupt:
+            self._table.give_up(known)
+            return None
+        self.unread.discard(known.name)
+        return known
+
     async def _write_packed(self, packer: _Packer) -> BlobRef:
         await asyncio.to_thread(packer.finish)
-        if (known := self._table.find(packer.content)) is not None:
+        if (known := await self._reusable(packer.content)) is not None:
             return known
         return await self._place(packer.content, stored=packer.stored, packed=packer.packed)
 

@@ -41,7 +41,7 @@ from agenttask.log.record import (
     parse,
     timestamp,
 )
-from agenttask.log.restore import Reader, Restored, attached_to
+from agenttask.log.restore import Reader, Restored, attached_to, read_by
 from agenttask.log.retention import Retention, Warn
 from agenttask.log.seed import Seed, plant
 from agenttask.log.snapshot import Frozen, Manifest, Sealer, pack, reference
@@ -150,6 +150,7 @@ class Log:
         self._named = {ref.name for ref in attached_to(restored).values()}
         """Blobs that a record or the snapshot before it names as attached."""
         blobs.inherited = table.live
+        blobs.unread = {ref.name for ref in table.live.values()} - read_by(restored)
         chunks = restored.base.manifest.chunks if restored.base is not None and not self._exposed else ()
         if self._exposed:
             table.disown()  # everything is written anew, under names of our own
@@ -257,11 +258,11 @@ class Log:
                 ),
             )
             self._table.retire(live=manifest.live, at=head.seq)
-            self._named = {ref.name for ref in manifest.attached}
             body = pack(msgspec.structs.replace(manifest, blobs=self._table.kept))
             key = self._keys.snapshot(head.seq)
             if await self._put_snapshot(key, body):
                 self._pending = reference(body, seq=head.seq, name=self._keys.name(key))
+                self._named = {ref.name for ref in manifest.attached}
                 self._exposed = False
             elif self._exposed:
                 raise CheckpointCorrupt(f"snapshot {key} is not what was written", key=key)
@@ -293,6 +294,7 @@ class Log:
         async with aclosing(read_blob(ref, store=self._store, keys=self._keys)) as pieces:
             async for piece in pieces:
                 yield piece
+        self._blobs.unread.discard(ref.name)
 
     async def append(
         self,

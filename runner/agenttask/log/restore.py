@@ -292,6 +292,12 @@ def attached_to(restored: Restored) -> dict[Content, BlobRef]:
     return {ref.content: ref for ref in refs}
 
 
+def read_by(restored: Restored) -> set[str]:
+    """Names of the blobs that were read, and found good, to restore this."""
+    values = restored.base.manifest.values if restored.base is not None else ()
+    return {ref.name for ref in values} | {placed.blob.name for each in restored.records for placed in each.blobs}
+
+
 async def fetch(seq: int, *, store: Store, keys: Keys) -> Found:
     """One record, verified by itself. Raises `FormatTooNew` and store errors."""
     key = keys.record(seq)

@@ -99,11 +99,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
         return frozenset(blob.name for blob in self.needed)
 
     @property
-    def needed(self) -> tuple[BlobRef, ...]:
-        """The blobs this state needs; some may be there twice."""
+    def values(self) -> tuple[BlobRef, ...]:
+        """The blobs that restoring this state reads; some may be there twice."""
         texts = [placed for chunk in self.chunks for placed in chunk.placed] + list(self.placed)
         fixed = [each.blob for each in self.fixed.values() if each.blob is not None]
-        return (*(chunk.blob for chunk in self.chunks), *(placed.blob for placed in texts), *fixed, *self.attached)
+        return (*(chunk.blob for chunk in self.chunks), *(placed.blob for placed in texts), *fixed)
+
+    @property
+    def needed(self) -> tuple[BlobRef, ...]:
+        """The blobs this state needs; some may be there twice."""
+        return (*self.values, *self.attached)
 
 
 @dataclass(frozen=True, kw_only=True)

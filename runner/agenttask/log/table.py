@@ -37,9 +37,9 @@ class Table:
         return self._live.get(content)
 
     def add(self, blob: BlobRef) -> None:
-        """Something refers to this blob now."""
+        """Something refers to this blob now; of several with the same content the newest is the one to use."""
         self._kept[blob.name] = Kept(blob=blob)
-        self._live.setdefault(blob.content, blob)
+        self._live[blob.content] = blob
 
     def pin(self, blob: BlobRef) -> None:
         """A record will refer to this blob: until then it is live, whatever the state says."""
@@ -61,6 +61,11 @@ class Table:
                 self._kept[name] = Kept(blob=each.blob, lost_at=at)
                 if self._live.get(each.blob.content) == each.blob:
                     del self._live[each.blob.content]
+
+    def give_up(self, blob: BlobRef) -> None:
+        """This blob is not used again: what it should hold is to be written anew."""
+        if self._live.get(blob.content) == blob:
+            del self._live[blob.content]
 
     def disown(self) -> None:
         """From here on no blob is used again: each value is to be written anew."""
