@@ -1,4 +1,5 @@
-"""A writer of fifty records, snapshots and retention among them, in a process that may be told to die of SIGKILL.
+"""A writer of fifty records, snapshots, files attached and retention among them, in a process that may be told to die
+of SIGKILL.
 
 A place is a call of the store: before it, after the store has done it but with the answer lost, or after its answer.
 """
@@ -6,14 +7,18 @@ A place is a call of the store: before it, after the store has done it but with 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from agenttask.clock import SystemClock
-from agenttask.log import Frozen, Holder, Kind, Log, Patience, Policy, Restored
+from agenttask.log import Content, Frozen, Holder, Kind, Log, Patience, Policy, Restored
 from agenttask.log.blob import LARGE_BYTES
 from agenttask.store.faults import Call, Fault, FaultyStore
 from agenttask.store.filesystem import FilesystemStore
@@ -45,9 +50,30 @@ def value_of(step: int) -> str:
     return f"value {step // 6}".ljust(LARGE_BYTES + 1 if step % 3 == 0 else 10)
 
 
+def file_of(step: int) -> bytes:
+    """Every fifth step brings another file, and each third of those is one there was before."""
+    return f"file {step // 5 % 3}".encode() * 100
+
+
+def content_of(step: int) -> Content:
+    """How the log names that file."""
+    return Content(hashlib.sha256(file_of(step)).hexdigest(), len(file_of(step)))
+
+
+def _pieces(step: int) -> Iterator[bytes]:
+    yield file_of(step)
+
+
+async def holds_file(pieces: AsyncGenerator[bytes, None], step: int) -> bool:
+    """Whether these are the file of this step."""
+    async with aclosing(pieces) as body:
+        return b"".join([piece async for piece in body]) == file_of(step)
+
+
 def frozen(step: int) -> Frozen:
     """The state after so many steps."""
-    return Frozen(small={"value": value_of(step)}, fixed={}, items=list(range(1, step + 1)))
+    attached = [content_of(step)] if step else []
+    return Frozen(small={"value": value_of(step)}, fixed={}, items=list(range(1, step + 1)), attached=attached)
 
 
 def steps_of(restored: Restored) -> list[int]:
@@ -111,7 +137,9 @@ class Writer:
             policy=POLICY,
         )
         if opened.log is not None:
-            await self._go_on(opened.log, len(steps_of(opened.restored)))
+            done = len(steps_of(opened.restored))
+            assert done == 0 or await holds_file(opened.log.read(content_of(done)), done)
+            await self._go_on(opened.log, done)
 
     async def _go_on(self, log: Log, done: int) -> None:
         last = min(done + self._steps, STEPS)
@@ -121,6 +149,7 @@ class Writer:
                     await log.snapshot(frozen(step - 1))
                 kind = Kind.FINAL if step == last else Kind.EVENTS
                 events = [{"step": step, "value": value_of(step)}]
-                await log.append(kind=kind, events=events, step=step, max_steps=STEPS)
+                attached = [await log.attach(partial(_pieces, step))]
+                await log.append(kind=kind, events=events, step=step, max_steps=STEPS, attached=attached)
                 file.write(f"{step}\n")
                 file.flush()

@@ -1,4 +1,4 @@
-"""A writer of fifty records killed at every single call of its store, snapshots, blobs and retention included."""
+"""A writer of fifty records killed at every single call of its store; snapshots, files and retention are among them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,21 @@ from pathlib import Path
 
 import pytest
 from agenttask.clock import SystemClock
-from agenttask.log import Patience, read, survey
+from agenttask.log import Keys, Patience, attached_to, read, read_blob, survey
 from agenttask.store.filesystem import FilesystemStore
 
 from tests.api import forked
-from tests.api.store.killed_keeper import POLICY, PREFIX, STEPS, Place, When, Writer, steps_of
+from tests.api.store.killed_keeper import (
+    POLICY,
+    PREFIX,
+    STEPS,
+    Place,
+    When,
+    Writer,
+    content_of,
+    holds_file,
+    steps_of,
+)
 
 AT_ONCE = max(2, os.cpu_count() or 2)
 EVERY_CALL = 120
@@ -37,6 +47,9 @@ async def judge(root: Path, promised: list[int], *, finished: bool) -> None:
     assert steps == list(range(1, len(steps) + 1))
     assert len(promised) <= len(steps) <= len(promised) + 1, "at most the record in flight is there besides"
     assert found.final is not None or not finished
+    if steps:
+        ref = attached_to(found)[content_of(len(steps))]
+        assert await holds_file(read_blob(ref, store=store, keys=Keys(prefix=PREFIX)), len(steps))
     seen = await survey(store=store, prefix=PREFIX, clock=SystemClock(), patience=Patience())
     assert seen.problems == ()
     assert len(seen.snapshots) <= POLICY.keep_last + 2, "retention has done its work, but for what was under way"

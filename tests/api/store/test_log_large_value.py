@@ -33,9 +33,9 @@ class Seen:
     peak: int
 
 
-def run(what: str, where: Location) -> Seen:
-    words = [sys.executable, "-m", "tests.api.store.large_value", what, msgspec.json.encode(where).decode()]
-    done = subprocess.run([*words, str(MEGABYTES)], capture_output=True, text=True, timeout=120, check=False)
+def run(what: str, where: Location, *, module: str = "large_value", megabytes: int = MEGABYTES) -> Seen:
+    words = [sys.executable, "-m", f"tests.api.store.{module}", what, msgspec.json.encode(where).decode()]
+    done = subprocess.run([*words, str(megabytes)], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return Seen(**json.loads(done.stdout))
 

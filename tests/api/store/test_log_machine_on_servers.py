@@ -21,7 +21,7 @@ from tests.api.store import servers
 from tests.api.store.conftest import STORES, Server
 from tests.api.store.proxy import HTTP_ONLY, Misfortune, Proxy
 from tests.api.store.reached import before, reached
-from tests.unit.log.rivalry import DEEP, Rivalry, play
+from tests.unit.log.rivalry import DEEP, AtOnce, Rivalry, play
 
 CALLS_WANTED: Final = {"versitygw": 300, "moto": 200, "valkey": 800, "redis": 800}
 """Store calls to play on each: seconds."""
@@ -85,6 +85,7 @@ class OnServer(Rivalry):
 def machine(server: Server | servers.RedisProcess) -> Iterator[type[OnServer]]:
     """The machine for one server."""
     loop = asyncio.new_event_loop()
+    loop.set_default_executor(AtOnce())
 
     async def start(stack: AsyncExitStack) -> tuple[Proxy, Store, Store]:
         proxy = await stack.enter_async_context(before(server, plan=lambda _: Misfortune.NONE).listening())

@@ -12,7 +12,8 @@ import random
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import ClassVar, Final
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ClassVar, Final
 
 import hypothesis
 from agenttask.clock import ManualClock
@@ -28,9 +29,23 @@ from tests.unit.log.rivals import POLICY, Rival, Witness
 SEED: Final = int(os.environ.get("SEED") or random.randrange(2**32))
 DEEP: Final = bool(os.environ.get("DEEP"))
 AWAKE: Final = 4
+TURNS: Final = 32
+"""Of the event loop: enough to get from the answer of one call to the next call."""
 UNLUCKY: Final = 10
 """So many times the calls wanted are played while what else is wanted has not come."""
 FAULTS: Final = (*[Fault.NONE] * 4, Fault.LOST_REQUEST, Fault.LOST_ANSWER, Fault.LATE)
+
+
+class AtOnce(ThreadPoolExecutor):
+    """Does what is meant for threads at once, so that the same orders make the same play."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = Future[Any]()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 class Gated:
@@ -104,7 +119,7 @@ class Rivalry(RuleBasedStateMachine):
     async def settle(self) -> None:
         """Let every rival run up to its gate; whatever else they wait for, the store answers."""
         while True:
-            for _ in range(12):
+            for _ in range(TURNS):
                 await asyncio.sleep(0)
             if not any(rival.under_way for rival in self.rivals):
                 return

@@ -1,23 +1,42 @@
 """Rival writers of one log, and a witness of all they are promised. What property tests of the log play with.
 
-A state is a list of labels and one large value that each record replaces, so that blobs come, are shared, lose their
-last reference and go. Which value belongs to a label is written in the label.
+A state is a list of labels, and one large value and one file, both of which each record replaces, so that blobs come,
+are shared, lose their last reference and go. Which value and file belong to a label is written in the label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agenttask.clock import Clock
 from agenttask.errors import AgentTaskError, CheckpointCorrupt
-from agenttask.log import Frozen, Holder, Kind, Log, Patience, Policy, Record, RecordRef, Snapshot, read, survey
+from agenttask.log import (
+    Content,
+    Frozen,
+    Holder,
+    Keys,
+    Kind,
+    Log,
+    Patience,
+    Policy,
+    Record,
+    RecordRef,
+    Snapshot,
+    attached_to,
+    read,
+    read_blob,
+    survey,
+)
 from agenttask.log.blob import LARGE_BYTES
 from agenttask.store import Store
 
 POLICY: Final = Policy(snapshot_every=3, keep_last=2)
 VALUES: Final = 3
+FILES: Final = 2
 
 
 def value_of(label: str) -> str:
@@ -26,10 +45,35 @@ def value_of(label: str) -> str:
     return f"value {number % VALUES}".ljust(LARGE_BYTES + 1 if number % 2 else 100)
 
 
+def file_of(label: str) -> bytes:
+    """The file that comes with this label; some of them are long the same."""
+    number = int(label.rpartition(":")[2])
+    return f"file {number // 4 % FILES}".encode() * 100
+
+
+def content_of(label: str) -> Content:
+    """How records name that file."""
+    return Content(hashlib.sha256(file_of(label)).hexdigest(), len(file_of(label)))
+
+
+async def holds_file(pieces: AsyncGenerator[bytes, None], label: str) -> bool:
+    """Whether the file of this label can be read; it is damaged if not, and never another."""
+    try:
+        async with aclosing(pieces) as body:
+            found = b"".join([piece async for piece in body])
+    except CheckpointCorrupt:
+        return False
+    assert found == file_of(label)
+    return True
+
+
 def frozen(labels: list[str]) -> Frozen:
     """The state after these labels."""
     return Frozen(
-        small={"value": value_of(labels[-1]) if labels else None}, fixed={"prompt": "p" * 2000}, items=list(labels)
+        small={"value": value_of(labels[-1]) if labels else None},
+        fixed={"prompt": "p" * 2000},
+        items=list(labels),
+        attached=[content_of(label) for label in labels[-1:]],
     )
 
 
@@ -111,6 +155,10 @@ class Witness:
             return []
         labels = thawed(base=found.base, records=found.records)
         holds_in_order(promised, labels)
+        for label in labels[-1:]:
+            ref = attached_to(found)[content_of(label)]
+            there = await holds_file(read_blob(ref, store=store, keys=Keys(prefix=self.prefix)), label)
+            assert there or label not in promised, f"the file of {label} is lost"
         if self.damages:
             return labels
         assert (found.lost, found.damage) == (None, ())
@@ -167,6 +215,9 @@ class Rival:
                 return
             assert opened.claim is not None
             self.witness.claimed(opened.claim, labels, promised=promised)
+            for label in labels[-1:]:
+                there = await holds_file(opened.log.read(content_of(label)), label)
+                assert there or label not in promised or self.witness.damages != began
             await self._write(opened.log, labels, began=began)
         except AgentTaskError as error:
             self.error = error
@@ -193,7 +244,8 @@ class Rival:
             label = f"{self.holder.pod_uid}/{self.holder.process}:{number}"
             event = {"label": label, "value": value_of(label)}
             kind = Kind.FINAL if last else Kind.EVENTS
-            ref = await log.append(kind=kind, events=[event], step=len(labels) + 1, max_steps=0)
+            file = await log.attach(lambda label=label: iter([file_of(label)]))  # type: ignore[misc]
+            ref = await log.append(kind=kind, events=[event], step=len(labels) + 1, max_steps=0, attached=[file])
             labels.append(label)
             self.witness.appended(ref, label, began=began)
             self.finished = last

@@ -16,7 +16,7 @@ from agenttask.store.memory import MemoryStore
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.unit.log.rivalry import DEEP, Rivalry, play
+from tests.unit.log.rivalry import DEEP, AtOnce, Rivalry, play
 
 CALLS_WANTED: Final = 100_000 if DEEP else 3_000
 
@@ -26,6 +26,7 @@ class InMemory(Rivalry):
 
     def open(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.loop.set_default_executor(AtOnce())
         self.through = self.straight = self.objects = MemoryStore()
 
     def close(self) -> None:
