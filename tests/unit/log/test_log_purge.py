@@ -14,7 +14,7 @@ from agenttask.store.faults import Call, Fault, FaultyStore
 from agenttask.store.memory import MemoryStore
 
 from tests.unit.log.conftest import PREFIX, Open
-from tests.unit.log.rivals import frozen
+from tests.unit.log.rivals import file_of, frozen
 
 FOLDERS = ("log", "snapshot", "blob", "late")
 
@@ -38,14 +38,15 @@ async def objects(store: Store) -> list[str]:
 
 
 async def written(store: Store, open_log: Open, *, final: bool = True) -> Log:
-    """A log of one attempt with everything in it: large values, snapshots, something said too late."""
+    """A log of one attempt with everything in it: large values, files, snapshots, something said too late."""
     log = (await open_log(store, policy=Policy(snapshot_every=2, keep_last=2))).log
     assert log is not None
     labels: list[str] = []
     for number in range(6):
         labels.append(f"label:{number}")
         event = {"label": labels[-1], "value": "v" * (LARGE_BYTES + 1)}
-        await log.append(kind=Kind.EVENTS, events=[event], step=number, max_steps=9)
+        file = await log.attach(lambda label=labels[-1]: iter([file_of(label)]))  # type: ignore[misc]
+        await log.append(kind=Kind.EVENTS, events=[event], step=number, max_steps=9, attached=[file])
         if number in {2, 4}:
             await log.snapshot(frozen(labels))
     await store.put_if_absent(f"{PREFIX}/late/1-call", b"{}", first=False)
