@@ -76,7 +76,7 @@ def charge(left: Left, *, guarded: bool) -> dict[str, Any]:
     if guarded and left.unreadable:
         numbers = ", ".join(map(str, left.unreadable))
         raise InDoubt(f"calls that must not run twice may have been begun in records {numbers}; {REWIND_ADVICE}")
-    plain: dict[str, Any] = msgspec.to_builtins(charge_for(replies_in(events)))
+    plain: dict[str, Any] = msgspec.to_builtins(charge_for(events))
     return plain
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from agenttask.agent.events import Charge, ModelSwitched, Parked, Replied, Stopped, Try
+from agenttask.agent.events import Charge, Event, ModelSwitched, Parked, Replied, Stopped, Summarised, Try
 from agenttask.agent.state import KEPT_LATENCIES, AttemptTally, State
 
 GIVEN_UP = 1_000_000
@@ -17,18 +17,21 @@ _COUNTED: Final = tuple(name for name in Charge.__struct_fields__ if name != "mo
 """What a charge and a state both count, under the same names."""
 
 
-def replied(state: State, event: Replied) -> State:
-    """One reply more."""
+def replied(state: State, event: Replied | Summarised) -> State:
+    """One reply more, if the event brings one."""
+    reply = event.reply if isinstance(event, Summarised) else event
+    if reply is None:
+        return state
     tally = state.attempts[-1] if state.attempts else AttemptTally(attempt=0)
     counted = msgspec.structs.replace(
-        _paid(state, _price(event)),
+        _paid(state, _cost(event)),
         step=state.step + 1,
         attempts=(*state.attempts[:-1], msgspec.structs.replace(tally, model_calls=tally.model_calls + 1)),
-        author=state.author or event.asked,
-        model=event.asked,
+        author=state.author or reply.asked,
+        model=reply.asked,
         replies=state.replies + 1,
     )
-    return _timed(_tried(counted, event.failed), event.asked, event.first_ms)
+    return _timed(_tried(counted, reply.failed), reply.asked, reply.first_ms)
 
 
 def apply(state: State, event: ModelSwitched | Stopped | Parked) -> State:
@@ -46,12 +49,12 @@ def charged(state: State, charge: Charge) -> State:
     return msgspec.structs.replace(_paid(state, charge), abandoned_model_calls=abandoned)
 
 
-def charge_for(replies: Iterable[Replied]) -> Charge:
-    """What these replies cost, the tool calls they ask for included."""
+def charge_for(events: Iterable[Event]) -> Charge:
+    """What a state would have counted for the replies that these events bring."""
     total = Charge()
-    for reply in replies:
-        calls = len(reply.message.get("tool_calls") or ())
-        total = total.plus(msgspec.structs.replace(_price(reply), tool_calls=calls))
+    for event in events:
+        if isinstance(event, Replied | Summarised):
+            total = total.plus(_cost(event))
     return total
 
 
@@ -63,12 +66,16 @@ def used(state: State) -> Charge:
     return own.plus(state.inherited or Charge())
 
 
-def _price(reply: Replied) -> Charge:
-    """What one reply cost, itself alone."""
+def _cost(event: Replied | Summarised) -> Charge:
+    """What one reply cost, the tool calls included that it asks for. A summary asks for none, whatever is in it."""
+    reply = event.reply if isinstance(event, Summarised) else event
+    if reply is None:
+        return Charge()
     tokens = reply.tokens
     unpriced = reply.cost_usd is None
     return Charge(
         model_calls=1,
+        tool_calls=len(event.calls) if isinstance(event, Replied) else 0,
         prompt_tokens=tokens.prompt,
         cached_tokens=tokens.cached,
         completion_tokens=tokens.completion,

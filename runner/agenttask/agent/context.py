@@ -21,10 +21,9 @@ def apply(state: State, event: Dropped | Summarised) -> State:
     if isinstance(event, Dropped):
         shorter = msgspec.structs.replace(state, dropped=event.before, room=event.room)
     else:
-        paid = accounts.replied(state, event.reply) if event.reply is not None else state
         said = text_of(event.reply.message.get("content")) if event.reply is not None else ""
         shorter = msgspec.structs.replace(
-            paid,
+            accounts.replied(state, event),
             summarised=event.before,
             summary=said.strip() or FORGOTTEN,
             summaries=state.summaries + (event.reply is not None),

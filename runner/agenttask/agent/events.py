@@ -7,14 +7,17 @@ an attempt, so that a fold sees where one attempt ends and the next begins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
 from agenttask.contract import Wake
+
+CUT: Final = frozenset({"length", "content_filter"})
+"""Finish reasons of replies that are not whole."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="type"):
@@ -111,6 +114,16 @@ class Replied(_Event, frozen=True, tag="replied"):
     """What was tried before this reply came."""
 
     passing: ClassVar[frozenset[str]] = frozenset({"ms", "firstMs", "failed"})
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether its end is missing, so that none of its tool calls may run."""
+        return self.finish_reason in CUT
+
+    @property
+    def calls(self) -> Sequence[dict[str, Any]]:
+        """The tool calls it asks for."""
+        return () if self.is_cut else self.message.get("tool_calls") or ()
 
 
 class ModelSwitched(_Event, frozen=True, tag="modelSwitched"):

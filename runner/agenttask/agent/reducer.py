@@ -50,7 +50,7 @@ CUT_REASONS = {
     "length": "Your last reply was cut off at the length limit; none of its tool calls was run. Reply again, shorter.",
     "content_filter": "Your last reply was stopped by a content filter; none of its tool calls was run. Reply again.",
 }
-"""Finish reasons of replies that are not whole, and what the model is told."""
+"""What the model is told of a reply that is not whole, by its finish reason (`CUT`)."""
 EMPTY_REPLY = "Your last reply was empty. Call a tool, or give your answer."
 NOT_FINISHED = f"Go on. When you are done, call the tool {FINISH_TOOL} with your answer."
 """What the model is told that must finish by a tool and has called none."""
@@ -174,9 +174,9 @@ def _replied(state: State, event: Replied, seq: int) -> State:
     message["role"] = "assistant"
     if event.asked != counted.author:
         message[AUTHOR] = event.asked
-    if event.finish_reason in CUT_REASONS:
+    if event.is_cut:
         return _ask_again(counted, message, CUT_REASONS[event.finish_reason])
-    if message.get("tool_calls"):
+    if event.calls:
         return _calls_asked(counted, message, seq)
     message.pop("tool_calls", None)
     answer = text_of(message.get("content")) or text_of(message.get("refusal"))
@@ -234,7 +234,6 @@ def _calls_asked(state: State, message: dict[str, Any], seq: int) -> State:
         calls=tuple(calls) if answer is None else (),
         numbered=(seq, before + len(calls)),
         provider_ids=frozenset(taken),
-        tool_calls=state.tool_calls + len(calls),
         cut_replies=0,
     )
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import httpx
 from httpx_sse import EventSource, SSEError
 
+from agenttask.certificates import wrong_with
 from agenttask.clock import Clock
 from agenttask.contract import Endpoint, RunnerReason
 from agenttask.model.failures import BadReplyError, Failure, ModelError, Trouble, classify, holds_error, refuses
@@ -276,12 +277,9 @@ def _address(url: str) -> httpx.URL:
 def _trust(certificates: str | None) -> ssl.SSLContext | bool:
     if certificates is None:
         return True
-    try:
-        return ssl.create_default_context(cadata=certificates)
-    except (ssl.SSLError, ValueError, TypeError) as error:  # the last says that they are not ASCII
-        raise ModelError(
-            reason=RunnerReason.SPEC_INVALID, message=f"the model's certificates cannot be read: {error}"
-        ) from error
+    if why := wrong_with(certificates):
+        raise ModelError(reason=RunnerReason.SPEC_INVALID, message=f"the model's certificates cannot be read: {why}")
+    return ssl.create_default_context(cadata=certificates)
 
 
 def _broken(message: str) -> Failure:

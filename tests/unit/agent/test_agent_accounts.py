@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import msgspec
+import pytest
 from agenttask.agent.accounts import charge_for
-from agenttask.agent.events import Charge, Claimed, Event, ModelSwitched, Replied, Started, Stopped, Tokens, Try
+from agenttask.agent.events import (
+    Charge,
+    Claimed,
+    Event,
+    ModelSwitched,
+    Replied,
+    Started,
+    Stopped,
+    Summarised,
+    Tokens,
+    Try,
+)
 from agenttask.agent.reducer import fold
 from agenttask.agent.state import AUTHOR, KEPT_LATENCIES, State
 
@@ -82,6 +95,18 @@ def test_an_attempt_that_found_no_model_leaves_the_next_one_with_the_first_again
     by_a_signal = after(switched, Stopped(reason="Stopped"))
     assert for_want_of_a_model.replies > by_a_signal.replies == 0
     assert for_want_of_a_model.failed_calls == 1
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize("finish", ["tool_calls", "length", "content_filter"])
+def test_a_rewind_counts_the_tool_calls_that_the_run_would_have_counted(finish: str) -> None:
+    asks = msgspec.structs.replace(
+        reply(), message={"role": "assistant", "content": None, "tool_calls": [CALL]}, finish_reason=finish
+    )
+    for left in ([asks], [Summarised(before=1, reply=asks)]):
+        assert after(Claimed(attempt=2, charge=charge_for(left))).tool_calls == after(*left).tool_calls
 
 
 def test_what_a_rewind_leaves_behind_is_charged_to_the_last_cent() -> None:

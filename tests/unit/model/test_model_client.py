@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -458,9 +457,8 @@ async def test_a_reply_has_its_price_at_once() -> None:
     assert (await answered(endpoint.client(model=model))).cost_usd == Decimal("0.35")
 
 
-@pytest.mark.parametrize(("given", "cause"), [("no certificate", ssl.SSLError), ("no ASCII \u2013", TypeError)])
-def test_certificates_that_are_none_are_the_spec_s_fault(given: str, cause: type[Exception]) -> None:
+@pytest.mark.parametrize("given", ["", "\n", "no certificate", "no ASCII \u2013"])
+def test_certificates_that_are_none_are_the_spec_s_fault_and_not_the_system_s(given: str) -> None:
     with pytest.raises(ModelError) as error:
         Endpoint([whole]).client(secrets={ENV_MODEL_CA: given})
     assert error.value.reason is RunnerReason.SPEC_INVALID
-    assert isinstance(error.value.__cause__, cause)
