@@ -24,7 +24,7 @@ import msgspec
 from agenttask import contract
 from msgspec.structs import replace
 
-from agenttask_operator import account, limits, memory
+from agenttask_operator import account, limits, memory, pulls
 from agenttask_operator.exits import End
 from agenttask_operator.fold import ASKED, View
 from agenttask_operator.observed import Attempt, Outcome, Phase, Status
@@ -137,10 +137,11 @@ def waiting_container(view: View) -> Verdict | None:
     waiting = view.pod.runner.waiting if view.pod is not None else None
     if waiting is None or waiting.reason in {"", "ContainerCreating", "PodInitializing"}:
         return None
-    stalled = Saying(
-        _container_reason(reason=waiting.reason, message=waiting.message), waiting.message or waiting.reason
-    )
-    return _starting(view, stalled=stalled)
+    reason = _container_reason(reason=waiting.reason, message=waiting.message)
+    message = waiting.message or waiting.reason
+    if reason is Reason.IMAGE_UNAVAILABLE:
+        message = pulls.told(message, before=view.task.status.message if view.task.status.reason == reason else "")
+    return _starting(view, stalled=Saying(reason, message))
 
 
 def held_up(view: View) -> Verdict | None:

@@ -145,6 +145,7 @@ class _Attempt:
             recorded=recorded,
             clock=self._around.clock,
             patience=Patience(),
+            max_steps=self._spec.budget.steps,
             policy=Policy(
                 keep_last=self._spec.checkpoint.keep_last,
                 on_corruption=OnCorruption(self._spec.checkpoint.on_corruption),

@@ -28,6 +28,8 @@ MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 """Of one message over HTTP: results may have pictures that nobody looks at."""
 MAX_PAGES: Final = 100
 """Of a server's list of tools."""
+_LOSSES: Final = ("Connection closed", "SSE stream ")
+"""How what the SDK says of a lost connection begins; what else has its number is the server's."""
 KEY: Final = "agenttask.dev/idempotency-key"
 """In a call's `_meta`."""
 
@@ -135,7 +137,7 @@ class Connection:
             await _either(asked, owner)
             return await asked if asked.done() else _lost(owner)
         except MCPError as error:
-            if error.code != CONNECTION_CLOSED and not refused:
+            if not refused and not _is_loss(error):
                 raise Refused(error.message) from error
             alone = self._asking == 1
             self._drop()
@@ -186,6 +188,11 @@ class Connection:
             self._owner.add_done_callback(self._left.discard)
             self._owner.add_done_callback(_heard)
         self._owner = self._client = None
+
+
+def _is_loss(error: MCPError) -> bool:
+    """Whether the SDK says so of the connection. Servers have errors of their own under the same number."""
+    return error.code == CONNECTION_CLOSED and error.message.startswith(_LOSSES)
 
 
 async def _either(one: asyncio.Future[Any], other: asyncio.Future[Any], *, seconds: float | None = None) -> None:

@@ -95,6 +95,7 @@ class Claimant:
     clock: Clock
     on_corruption: OnCorruption
     charge: Charge
+    max_steps: int
 
     async def claim(self, *, recorded: Recorded | None, beginning: Beginning | None) -> Claimed | Restored:
         """The confirmed claim, or what was restored if the run is over.
@@ -153,7 +154,7 @@ class Claimant:
             holder=self.holder,
             now=self.clock.now(),
             step=0 if tip is None else tip.step,
-            max_steps=0 if tip is None else tip.max_steps,
+            max_steps=self.max_steps,
             retry=0,
             events=(),
             remarks=Remarks(

@@ -168,6 +168,7 @@ class Log:
         recorded: Recorded | None,
         clock: Clock,
         patience: Patience,
+        max_steps: int = 0,
         policy: Policy = Policy(),
         charge: Charge = charge_nothing,
         seed: Callable[[], Awaitable[Seed]] | None = None,
@@ -175,10 +176,10 @@ class Log:
     ) -> Opened:
         """Restore the log of `task` under `prefix` and claim it for `attempt`.
 
-        `recorded` is a lower bound of what the log must hold. `seed` is asked for what the log begins with, if it is
-        empty. Raises `Fenced` (someone newer has it), `CheckpointLost`, `CheckpointCorrupt`, `FormatTooNew`,
-        `Misconfigured` (the store takes the same key twice), what `charge` and `seed` raise, and store errors;
-        `Unavailable` once the store gave no answer for `patience.claim_seconds`.
+        `recorded` is a lower bound of what the log must hold, `max_steps` the budget for the claim to show. `seed` is
+        asked for what the log begins with, if it is empty. Raises `Fenced` (someone newer has it), `CheckpointLost`,
+        `CheckpointCorrupt`, `FormatTooNew`, `Misconfigured` (the store takes the same key twice), what `charge` and
+        `seed` raise, and store errors; `Unavailable` once the store gave no answer for `patience.claim_seconds`.
         """
         patient = patience.over(store, clock=clock)
         keys, table = Keys(prefix=prefix), Table()
@@ -192,6 +193,7 @@ class Log:
             clock=clock,
             on_corruption=policy.on_corruption,
             charge=charge,
+            max_steps=max_steps,
         )
         planted = None
         if seed is not None and recorded is None and not (await reader.list()).records:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
@@ -21,7 +21,7 @@ from agenttask.log.fetch import in_order
 from agenttask.logtool import view
 from agenttask.logtool.desk import Desk
 from agenttask.logtool.place import Place
-from agenttask.logtool.runs import Run, glance
+from agenttask.logtool.runs import Listed, Run, glance
 from agenttask.logtool.screen import age, size, story, table
 from agenttask.logtool.story import tell
 
@@ -39,9 +39,10 @@ async def ls(desk: Desk) -> int:
     return await _ls_runs(desk, logs)
 
 
-async def _ls_runs(desk: Desk, logs: Sequence[str]) -> int:
+async def _ls_runs(desk: Desk, logs: Mapping[str, Listed]) -> int:
     runs = []
-    async with aclosing(in_order(partial(glance, each, store=desk.patient) for each in logs)) as glances:
+    looks = (partial(glance, each, records=records, store=desk.patient) for each, records in logs.items())
+    async with aclosing(in_order(looks)) as glances:
         async for run in glances:
             runs.append(run)
             desk.screen.count(len(runs), len(logs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from agenttask.agent.state import State
@@ -11,7 +12,7 @@ from agenttask.errors import CheckpointCorrupt, CheckpointLost, NotFound
 from agenttask.journal import restore
 from agenttask.log import Keys, Patience, Restored, Survey, read, survey
 from agenttask.logtool.place import Place
-from agenttask.logtool.runs import logs_below
+from agenttask.logtool.runs import Listed, logs_below
 from agenttask.logtool.screen import Screen
 from agenttask.store import Store
 
@@ -45,15 +46,15 @@ class Desk:
         """The prefix of the one log that is meant. `NotFound`, or `UsageError` if there are several."""
         logs = await self.logs()
         if len(logs) == 1 or self.place.path in logs:
-            return self.place.path if self.place.path in logs else logs[0]
+            return self.place.path if self.place.path in logs else next(iter(logs))
         if not logs:
             raise NotFound(f"there is no log at or below {self.place.address(self.place.path)}")
-        named = "".join(f"\n  {self.place.address(each)}" for each in logs[:NAMED])
+        named = "".join(f"\n  {self.place.address(each)}" for each in islice(logs, NAMED))
         more = f"\n  and {len(logs) - NAMED} more: agenttask log ls" if len(logs) > NAMED else ""
         raise UsageError(f"there are {len(logs)} logs; name one:{named}{more}")
 
-    async def logs(self) -> list[str]:
-        """All logs of the place."""
+    async def logs(self) -> dict[str, Listed]:
+        """All logs of the place, by their prefixes."""
         return await logs_below(self.place.path, store=self.patient)
 
     async def read(self, log: str) -> tuple[Restored, State]:

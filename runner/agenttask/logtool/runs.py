@@ -16,6 +16,17 @@ MOST_DEEP: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
+class Listed:
+    """The records of a log, as their listing has them."""
+
+    count: int
+    newest: int
+    """The highest number."""
+    size: int
+    """Their bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """A log by what its listing and its newest record say."""
 
@@ -26,32 +37,29 @@ class Run:
     newest: Record | Bad
 
 
-async def logs_below(path: str, *, store: Store) -> list[str]:
-    """The prefixes of the logs at or below a path, in order. A log is a folder whose `log` has numbered records."""
-    found: list[str] = []
+async def logs_below(path: str, *, store: Store) -> dict[str, Listed]:
+    """The logs at or below a path by their prefixes, in order. A log is a folder whose `log` has numbered records."""
+    found: dict[str, Listed] = {}
     level = [path]
     for _ in range(MOST_DEEP + 1):
         below = await all_of(partial(_folders, each, store=store) for each in level)
         pairs = [(each, folders) for each, folders in zip(level, below, strict=True)]
         maybe = [each for each, folders in pairs if each and f"{each}/log" in folders]
-        numbered = await all_of(partial(_has_records, each, store=store) for each in maybe)
-        logs = {each for each, is_log in zip(maybe, numbered, strict=True) if is_log}
-        found += logs
-        level = [folder for each, folders in pairs if each not in logs for folder in folders]
-    return sorted(found)
+        listed = await all_of(partial(_records, each, store=store) for each in maybe)
+        found |= {each: records for each, records in zip(maybe, listed, strict=True) if records.count}
+        level = [folder for each, folders in pairs if each not in found for folder in folders]
+    return dict(sorted(found.items()))
 
 
-async def glance(path: str, *, store: Store) -> Run:
-    """What one log is."""
+async def glance(path: str, *, records: Listed, store: Store) -> Run:
+    """What one log is, beside its records."""
     keys = Keys(prefix=path)
-    folders = (keys.records, keys.snapshots, keys.blobs, keys.lates)
-    listed = await all_of(partial(store.list, each, after=None) for each in folders)
-    seqs = [seq for entry in listed[0] if (seq := keys.seq(entry.key)) is not None]
+    listed = await all_of(partial(store.list, each, after=None) for each in (keys.snapshots, keys.blobs, keys.lates))
     return Run(
         path=path,
-        records=len(seqs),
-        size=sum(entry.size for entries in listed for entry in entries),
-        newest=await fetch(max(seqs, default=0), store=store, keys=keys),
+        records=records.count,
+        size=records.size + sum(entry.size for entries in listed for entry in entries),
+        newest=await fetch(records.newest, store=store, keys=keys),
     )
 
 
@@ -59,6 +67,8 @@ async def _folders(path: str, *, store: Store) -> list[str]:
     return [each.rstrip("/") for each in await store.folders(f"{path}/" if path else "")]
 
 
-async def _has_records(path: str, *, store: Store) -> bool:
+async def _records(path: str, *, store: Store) -> Listed:
     keys = Keys(prefix=path)
-    return any(keys.seq(entry.key) is not None for entry in await store.list(keys.records, after=None))
+    entries = await store.list(keys.records, after=None)
+    seqs = [seq for entry in entries if (seq := keys.seq(entry.key)) is not None]
+    return Listed(count=len(seqs), newest=max(seqs, default=0), size=sum(entry.size for entry in entries))

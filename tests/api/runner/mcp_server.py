@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
-from mcp_types import ToolAnnotations
+from mcp_types import CONNECTION_CLOSED, ToolAnnotations
 
 FOLDER = Path(sys.argv[1])
 KEY = "agenttask.dev/idempotency-key"
@@ -63,6 +63,13 @@ def tell(ctx: Context) -> str:
 def refuse(ctx: Context) -> str:
     """Refuses by an error of the protocol, which quotes the request's headers."""
     raise MCPError(code=-32050, message=str(dict(ctx.headers or {})))
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
+def deny(number: int) -> str:
+    """Refuses by an error of its own, under the number that the SDK gives a lost connection."""
+    note("denied", str(number))
+    raise MCPError(code=CONNECTION_CLOSED, message="the desk is closed")
 
 
 if __name__ == "__main__":

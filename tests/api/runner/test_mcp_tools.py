@@ -221,6 +221,16 @@ async def test_headers_from_secrets_reach_their_server_and_no_result(desk_over_h
             raise AssertionError
 
 
+@pytest.mark.parametrize("over", ["pipes", "http"])
+async def test_a_server_s_own_error_is_told_once_and_is_no_lost_connection(
+    over: str, tmp_path: Path, desk_over_http: Listening
+) -> None:
+    server = McpServer(name="desk", url=desk_over_http.url) if over == "http" else desk_over_pipes(tmp_path)
+    async with tools(server) as made:
+        assert await ask(made, "desk_deny", number=5) == ToolResult(text="error: the desk is closed", ok=False)
+        assert (tmp_path / "denied").read_text() == "5\n"
+
+
 async def test_a_call_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     server = McpServer(name="all", command=(str(BIN / "mcp-server-everything"), "stdio"), timeout_seconds=1)
     async with tools(server) as made:

@@ -15,9 +15,14 @@ from agenttask.logtool.desk import Desk
 from agenttask.logtool.place import Known, Place
 from agenttask.logtool.screen import Screen
 from agenttask.store import Store
+from agenttask.store.faults import Before, Call, Fault, FaultyStore
 from agenttask.store.memory import MemoryStore
 
 from tests.unit.agent.conftest import PREFIX, Attempts, Killed, at_call, kill
+
+
+async def without_fault(_: Call) -> Fault:
+    return Fault.NONE
 
 
 class Terminal(io.StringIO):
@@ -36,13 +41,15 @@ class Looker:
     task: Known | None = None
     out: io.StringIO = field(default_factory=io.StringIO)
     err: io.StringIO = field(default_factory=io.StringIO)
+    before: Before = without_fault
+    """Hears of each call of the store."""
 
     async def run(self, verb: str, *, output: str = "text", **options: Any) -> int:
         """One command; its exit code. What it said before is forgotten."""
         for stream in (self.out, self.err):
             stream.seek(0)
             stream.truncate()
-        store = MemoryStore(self.objects)
+        store = FaultyStore(MemoryStore(self.objects), before=self.before)
         desk = Desk(
             place=Place(location=Location(type="s3", bucket="bucket"), path=self.path, environment={}, task=self.task),
             store=store,

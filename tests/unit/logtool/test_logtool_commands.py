@@ -22,6 +22,7 @@ from agenttask.logtool.desk import UsageError
 from agenttask.logtool.main import run as run_tool
 from agenttask.logtool.place import Checkpoint, Known, of_address
 from agenttask.logtool.runs import logs_below
+from agenttask.store.faults import Call, Fault
 from agenttask.store.memory import MemoryStore
 
 from tests.unit.agent.conftest import PREFIX, Attempts
@@ -114,6 +115,11 @@ async def test_ls_of_a_run_shows_each_checkpoint_as_the_article_does(run: Looker
         "maxSteps": 50,
         "retry": 0,
     }
+
+
+async def test_a_claim_shows_the_budget_of_its_attempt_before_there_is_a_step(run: Looker) -> None:
+    records = (await run.json("ls"))["records"]
+    assert (records[0]["kind"], records[0]["step"], records[0]["maxSteps"]) == ("claim", 0, 50)
 
 
 async def test_ls_of_a_run_names_a_damaged_record_and_exits_1(run: Looker) -> None:
@@ -346,6 +352,22 @@ async def test_a_place_with_one_run_stands_for_it_and_with_several_for_none(run:
     run.path = "nowhere"
     with pytest.raises(NotFound, match="s3://bucket/nowhere"):
         await run.run(verb)
+
+
+async def test_the_runs_below_a_place_are_listed_once_each(run: Looker) -> None:
+    run.path = "p"
+    run.objects |= {name.replace(PREFIX, ELSEWHERE): body for name, body in list(run.objects.items())}
+    listed: list[str] = []
+
+    async def count(call: Call) -> Fault:
+        if call.operation == "list":
+            listed.append(call.key)
+        return Fault.NONE
+
+    run.before = count
+    assert await run.run("ls") == 0
+    assert len(run.said.splitlines()) == 3
+    assert sorted(listed) == sorted(set(listed))
 
 
 EXITS = {
