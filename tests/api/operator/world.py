@@ -73,9 +73,13 @@ class WatchedCluster(Cluster):
     """The real calls, counted; pods go to no scheduler."""
 
     writes: Writes
+    gates: tuple[str, ...] = ()
+    """What holds pods back as they are made, as the webhook of a queue does."""
 
     async def create_pod(self, manifest: dict[str, Any]) -> None:
         manifest["spec"]["schedulerName"] = "nobody"
+        if self.gates:
+            manifest["spec"]["schedulingGates"] = [{"name": gate} for gate in self.gates]
         self.writes.before("create")
         await super().create_pod(manifest)
         self.writes.after()
