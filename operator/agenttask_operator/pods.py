@@ -29,6 +29,7 @@ _NODE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unrea
 _TOKEN_SECONDS: Final = 3600
 _CODE: Final = "agenttask-code"
 _PROMPT: Final = "agenttask-prompt"
+_PROGRAM: Final = "agenttask-program"
 _PASSED_THROUGH: Final = (
     "nodeSelector",
     "affinity",
@@ -64,15 +65,17 @@ def plan(*, task: Task, settings: Settings) -> Plan:
 
 
 def _work_plan(*, task: Task, settings: Settings) -> Plan:
-    """Resolve model and place, each whole or not at all."""
+    """Resolve model and place, each whole or not at all; a command has no model."""
     try:
         spec = msgspec.convert(task.spec, contract.TaskSpec)
     except msgspec.ValidationError as error:
         raise SpecInvalidError(f"The spec cannot be read: {error}") from error
-    model = spec.agent.model or settings.model
-    if model is None:
-        raise SpecInvalidError("The task names no model (spec.agent.model) and the operator has no default model.")
-    agent = msgspec.structs.replace(spec.agent, model=model)
+    agent = spec.agent
+    if spec.command is None:
+        model = agent.model or settings.model
+        if model is None:
+            raise SpecInvalidError("The task names no model (spec.agent.model) and the operator has no default model.")
+        agent = msgspec.structs.replace(agent, model=model)
     try:
         contract.secrets_of(agent)
     except ValueError as error:
@@ -83,6 +86,7 @@ def _work_plan(*, task: Task, settings: Settings) -> Plan:
         prompt_from=spec.prompt_from,
         resume_from=spec.resume_from,
         agent=agent,
+        command=spec.command,
         code=spec.code,
         checkpoint=msgspec.structs.replace(spec.checkpoint, on_delete="Retain"),
         budget=spec.budget,
@@ -211,7 +215,13 @@ def _pod_spec(*, user: Mapping[str, Any], plan: Plan, settings: Settings) -> dic
         },
         "tolerations": _tolerations(user),
         "containers": [_container(user=user, plan=plan, settings=settings)],
-        "volumes": [*_volumes(user), *_code_volumes(plan), *_prompt_volumes(plan), *places.volumes(plan.location)],
+        "volumes": [
+            *_volumes(user),
+            *_code_volumes(plan),
+            *_prompt_volumes(plan),
+            *_program_volumes(user, plan),
+            *places.volumes(plan.location),
+        ],
         **({"imagePullSecrets": pull_secrets} if pull_secrets else {}),
         **{key: user[key] for key in _PASSED_THROUGH if key in user},
     }
@@ -233,7 +243,13 @@ def _container(*, user: Mapping[str, Any], plan: Plan, settings: Settings) -> di
         },
         "terminationMessagePath": contract.TERMINATION_PATH,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*_mounts(user), *_code_mounts(plan), *_prompt_mounts(plan), *places.mounts(plan.location)],
+        "volumeMounts": [
+            *_mounts(user),
+            *_code_mounts(plan),
+            *_prompt_mounts(plan),
+            *_program_mounts(user, plan),
+            *places.mounts(plan.location),
+        ],
     }
     return container | {key: user[key] for key in ("envFrom", "resources") if key in user}
 
@@ -325,8 +341,22 @@ def _prompt_mounts(plan: Plan) -> list[dict[str, Any]]:
     return [{"name": _PROMPT, "mountPath": str(PurePosixPath(contract.PROMPT_PATH).parent), "readOnly": True}]
 
 
+def _program_volumes(user: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
+    """Where a command works; the user may mount a larger one there."""
+    ours = plan.spec.command is not None and not _mounts_at(user, contract.PROGRAM_DIR)
+    return [{"name": _PROGRAM, "emptyDir": {}}] if ours else []
+
+
+def _program_mounts(user: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
+    return [{"name": each["name"], "mountPath": contract.PROGRAM_DIR} for each in _program_volumes(user, plan)]
+
+
 def _mounts_tmp(user: Mapping[str, Any]) -> bool:
-    return any(PurePosixPath(mount["mountPath"]) == PurePosixPath("/tmp") for mount in user.get("volumeMounts", []))  # noqa: S108
+    return _mounts_at(user, "/tmp")  # noqa: S108
+
+
+def _mounts_at(user: Mapping[str, Any], path: str) -> bool:
+    return any(PurePosixPath(mount["mountPath"]) == PurePosixPath(path) for mount in user.get("volumeMounts", []))
 
 
 def _tolerations(user: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,5 +1,5 @@
 """The command line. `attempt` and `purge` are what runs in pods; `run` is a task without a cluster; `validate` looks at
-one before either; `log` looks at logs.
+one before either; `log` looks at logs; `checkpoint` and `progress` are for the program of a task that runs.
 
 A command's module is imported once it is known which one is meant.
 """
@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from agenttask.contract import ASSIGNMENT_PATH, TERMINATION_PATH, TOKEN_DIR
 from agenttask.logtool import options
@@ -38,9 +39,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         from agenttask.logtool.main import run as look  # noqa: PLC0415
 
         return look(arguments)
+    if arguments.command in ("checkpoint", "progress"):
+        from agenttask.program.say import say  # noqa: PLC0415
+
+        return say(_request(arguments))
     from agenttask.local import run_file  # noqa: PLC0415
 
     return run_file(path=arguments.file, store=arguments.store, fresh=arguments.fresh)
+
+
+def _request(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a program says to its runner."""
+    if arguments.command == "checkpoint":
+        return {"do": "checkpoint"}
+    text = " ".join(arguments.text)
+    return {"do": "progress", "step": arguments.step, "total": arguments.total, "text": text}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,5 +83,13 @@ def _parser() -> argparse.ArgumentParser:
         "--connect", action="store_true", help="ask its model, its tools' hosts and its MCP servers whether they answer"
     )
     validate.add_argument("--output", choices=["text", "json"], default="text", help="default: %(default)s")
+
+    commands.add_parser(
+        "checkpoint", help="for a task's program: store its folder; returns once it is durable (1: it cannot be stored)"
+    )
+    progress = commands.add_parser("progress", help="for a task's program: say how far it is")
+    progress.add_argument("step", type=int, metavar="STEP", help="steps done")
+    progress.add_argument("total", type=int, metavar="TOTAL", help="steps there are; 0 if nobody knows")
+    progress.add_argument("text", nargs="*", metavar="TEXT", help="what it is doing")
     options.add(commands)
     return parser

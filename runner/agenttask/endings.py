@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import msgspec
 
@@ -16,11 +17,13 @@ from agenttask.errors import (
     CheckpointLost,
     Denied,
     Fenced,
+    FolderUnusable,
     FormatTooNew,
     Full,
     InDoubt,
     Misconfigured,
     NotFound,
+    ProgramFailed,
     SpecInvalid,
     ToolsUnavailable,
     Unavailable,
@@ -28,6 +31,8 @@ from agenttask.errors import (
 from agenttask.log import Purged, RecordRef
 from agenttask.model.failures import ModelError
 
+PROGRAM_FAILED: Final = "ProgramFailed"
+"""In logs alone; to the operator the container has crashed."""
 STALLS: dict[type[Exception], RunnerReason] = {
     Denied: RunnerReason.STORE_DENIED,
     NotFound: RunnerReason.STORE_NOT_FOUND,
@@ -36,6 +41,7 @@ STALLS: dict[type[Exception], RunnerReason] = {
     CheckpointGone: RunnerReason.CHECKPOINT_GONE,
     CheckpointCorrupt: RunnerReason.CHECKPOINT_CORRUPT,
     FormatTooNew: RunnerReason.FORMAT_TOO_NEW,
+    FolderUnusable: RunnerReason.FOLDER_UNUSABLE,
     SpecInvalid: RunnerReason.SPEC_INVALID,
     InDoubt: RunnerReason.IN_DOUBT,
     ToolsUnavailable: RunnerReason.TOOLS_UNAVAILABLE,
@@ -47,7 +53,8 @@ STALLS: dict[type[Exception], RunnerReason] = {
 class Ending:
     """How an attempt ended. `head` is the newest record known to be durable."""
 
-    exit: Exit
+    exit: int
+    """One of `Exit`, or what the task's program ended with."""
     outcome: Outcome
     reason: str
     message: str
@@ -55,6 +62,8 @@ class Ending:
     head: RecordRef | None = None
     answer: str | None = None
     parked: Parked | None = None
+    own_words: bool = True
+    """Whether there is a termination message; a program that failed has its last lines of output there instead."""
 
 
 def of_run(*, ended: Ended, head: RecordRef) -> Ending:
@@ -101,6 +110,10 @@ def of_error(error: Exception) -> Ending:
     if isinstance(error, Unavailable):
         reason = RunnerReason.STORE_FULL if isinstance(error, Full) else RunnerReason.STORE_UNAVAILABLE
         return Ending(exit=Exit.UNAVAILABLE, outcome=Outcome.UNAVAILABLE, reason=reason, message=str(error))
+    if isinstance(error, ProgramFailed):
+        # Neither the message nor the code is the runner's: the operator then reads the container as any other's.
+        ending = Ending(exit=error.code, outcome=Outcome.INTERNAL, reason=PROGRAM_FAILED, message=str(error))
+        return replace(ending, own_words=False)
     stall = error.reason if isinstance(error, ModelError) else STALLS.get(type(error))
     if stall is not None:
         return Ending(exit=Exit.STALLED, outcome=Outcome.STALLED, reason=stall, message=str(error))

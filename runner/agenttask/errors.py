@@ -3,6 +3,8 @@
     AgentTaskError
     ├── SpecInvalid               the task says something this version cannot do
     ├── InDoubt                   whether a call that must not run twice took effect is not known
+    ├── ProgramFailed             the task's program ended, and not well
+    ├── FolderUnusable            the program's folder cannot be stored or restored
     ├── ToolsUnavailable          a server that gives the task its tools does not answer
     ├── StoreError                what an object store answered, or that it did not
     │   ├── Absent                nothing under this key (an answer)
@@ -44,6 +46,18 @@ class SpecInvalid(AgentTaskError):
 
 class InDoubt(AgentTaskError):
     """Whether a call that must not run twice took effect is not known, and somebody has to say."""
+
+
+class ProgramFailed(AgentTaskError):
+    """The task's program ended with this exit code; 128 + n for signal n, as shells say it."""
+
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class FolderUnusable(AgentTaskError):
+    """The program's folder cannot be stored as it is, or there is no room to restore it."""
 
 
 class ToolsUnavailable(AgentTaskError):

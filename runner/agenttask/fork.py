@@ -30,6 +30,10 @@ async def seed(*, store: Store, origin: ForkedFrom, spec: TaskSpec, prompt: str 
     state = restore(base=found.base, records=found.records)
     if not state.started:
         raise SpecInvalid(f"nothing had begun at {origin.key} (spec.resumeFrom.key): name a later record")
+    if state.program is not None:
+        raise SpecInvalid(
+            f"{origin.key} is of a program (spec.resumeFrom.key), and there is no conversation to go on with"
+        )
     results = spec.resume_from is None or "Results" in spec.resume_from.parts
     return Seed(
         origin=Origin(log=log, seq=origin.seq, digest=found.tip.digest, about={"task": origin.task, "uid": origin.uid}),

@@ -6,7 +6,7 @@ Stands between the log, which knows nothing of agents, and the loop, which knows
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -19,23 +19,29 @@ from agenttask.agent.events import (
     Ended,
     Event,
     Intended,
+    Item,
     ModelSwitched,
     Parked,
     Replied,
+    Stored,
     ToolReturned,
     decode,
     encode,
     replies_in,
 )
 from agenttask.agent.frozen import freeze, thaw
-from agenttask.agent.reducer import fold, reduce
+from agenttask.agent.reducer import fold
 from agenttask.agent.state import State
 from agenttask.errors import FormatTooNew, InDoubt
-from agenttask.log import Frozen, Kind, Left, Log, Record, RecordRef, Snapshot
+from agenttask.log import Content, Frozen, Kind, Left, Log, Record, RecordRef, Snapshot
 
 REWIND_ADVICE: Final = (
     "find out which took effect, then start a new task that resumes from an older checkpoint, or start afresh"
 )
+
+
+Source = Callable[[], Iterator[bytes]]
+"""Gives content from its beginning, each time it is called; in a thread."""
 
 
 class Witness(Protocol):
@@ -61,7 +67,18 @@ def restore(*, base: Snapshot | None, records: Iterable[Record]) -> State:
 
 def frozen(state: State) -> Frozen:
     """The state as the log takes it."""
-    return Frozen(**freeze(state)._asdict())
+    items = state.program.items if state.program is not None else ()
+    return Frozen(**freeze(state)._asdict(), attached=attached_by(items))
+
+
+def attached_by(items: Iterable[Item]) -> tuple[Content, ...]:
+    """The content that these refer to, and do not hold."""
+    return tuple(dict.fromkeys(content_of(item) for item in items if item.is_attached))
+
+
+def content_of(item: Item) -> Content:
+    """What a file of a program's folder holds, as the log names it."""
+    return Content(digest=item.digest, size=item.size)
 
 
 def charge(left: Left, *, guarded: bool) -> dict[str, Any]:
@@ -140,19 +157,27 @@ class Journal:
         """The newest durable record."""
         return self._log.head
 
-    async def commit(self, event: Event) -> None:
-        """Append the event; on return it is in the state, and durable unless it may wait.
+    async def commit(self, *events: Event) -> None:
+        """Append the events, in one record; on return they are in the state, and durable unless they may wait.
 
         Events that come while an append is under way share the next record, so that results of parallel calls cost one
         write and not eight. A caller that is cancelled leaves its append to finish: one cut in half would end the log.
         Raises what `Log.append` raises.
         """
-        mine = _Waiting(event=event)
-        self._waiting.append(mine)
+        mine = [_Waiting(event=event) for event in events]
+        self._waiting += mine
         if self._may_wait():
             self.state = self._folded()
             return
-        await asyncio.shield(asyncio.ensure_future(self._make_durable(mine)))
+        await asyncio.shield(asyncio.ensure_future(self._make_durable(mine[-1])))
+
+    async def attach(self, source: Source) -> Content:
+        """Make content durable that a later event refers to; what the source gives, as it was then."""
+        return await self._log.attach(source)
+
+    def read(self, content: Content) -> AsyncGenerator[bytes, None]:
+        """Content that the state refers to, verified at its end. `CheckpointCorrupt` if it cannot be had."""
+        return self._log.read(content)
 
     async def leave(self, event: ToolReturned) -> None:
         """Leave the result of a call to whoever has the log now."""
@@ -202,18 +227,22 @@ class Journal:
 
     async def _append(self, batch: list[_Waiting]) -> None:
         events = tuple(waiting.event for waiting in batch)
+        after = fold(((self._log.head.seq + 1, event) for event in events), self._durable)
+        program = after.program
         if self._log.snapshot_due:
             await self._log.snapshot(frozen(self._durable))
         ref = await self._log.append(
             kind=_kind(events),
             events=[encode(event) for event in events],
-            step=self._durable.step + len(replies_in(events)),
-            max_steps=self._max_steps,
+            step=after.step if program is None else program.step,
+            max_steps=self._max_steps if program is None else program.total,
             retry=sum(len(event.failed) for event in events if isinstance(event, Replied | ModelSwitched)),
+            attached=[
+                content for event in events if isinstance(event, Stored) for content in attached_by(event.changed)
+            ],
         )
         for waiting in batch:
-            self._durable = reduce(self._durable, waiting.event, seq=ref.seq)
             waiting.durable = True
-        self.state = self._durable
+        self.state = self._durable = after
         for witness in self._witnesses:
             witness.recorded(events=events, state=self.state, head=ref)

@@ -20,6 +20,7 @@ from agenttask.agent.events import (
     Replied,
     Started,
     Stopped,
+    Stored,
     Summarised,
     ToolReturned,
     Withdrawn,
@@ -76,7 +77,8 @@ class LineWitness:
     def recorded(self, *, events: tuple[Event, ...], state: State, head: RecordRef) -> None:
         for event in events:
             name, facts = describe(event)
-            self._lines.say(name, seq=head.seq, step=state.step, **facts)
+            step = state.step if state.program is None else state.program.step
+            self._lines.say(name, seq=head.seq, step=step, **facts)
 
 
 def describe(event: Event) -> tuple[str, dict[str, Any]]:
@@ -99,14 +101,19 @@ def describe(event: Event) -> tuple[str, dict[str, Any]]:
             return type(event).__name__.lower(), {"messages": event.before}
         case AnswerRefused():
             return "refused", {}
-        case ModelSwitched() | Ended() | Stopped() | Parked() | Woken() | Claimed():
+        case ModelSwitched() | Stored() | Ended() | Stopped() | Parked() | Woken() | Claimed():
             return _describe_rare(event)
         case Started() | Reconfigured():
             return type(event).__name__.lower(), {"tools": len(event.tools)}
 
 
-def _describe_rare(event: ModelSwitched | Ended | Stopped | Parked | Woken | Claimed) -> tuple[str, dict[str, Any]]:
+def _describe_rare(
+    event: ModelSwitched | Stored | Ended | Stopped | Parked | Woken | Claimed,
+) -> tuple[str, dict[str, Any]]:
     match event:
+        case Stored():
+            changed, gone = event.changed, event.gone
+            return "stored", {"changed": len(changed), "gone": len(gone), "bytes": sum(item.size for item in changed)}
         case ModelSwitched():
             return "model-switched", {"model": event.model, "why": event.why, "failedTries": len(event.failed)}
         case Ended():
@@ -115,10 +122,8 @@ def _describe_rare(event: ModelSwitched | Ended | Stopped | Parked | Woken | Cla
             return "stopped", {"reason": event.reason}
         case Parked():
             return "parked", {"reason": event.reason, "message": event.message}
-        case Woken():
-            return "woken", {}
-        case Claimed():
-            return "claimed", {}
+        case Woken() | Claimed():
+            return type(event).__name__.lower(), {}
 
 
 def _describe_call(event: Intended | Withdrawn | ToolReturned | CameToLight) -> tuple[str, dict[str, Any]]:

@@ -82,7 +82,8 @@ class OpenStore(Protocol):
 def run_file(*, path: Path, store: str, fresh: bool, open_store: OpenStore = open_store) -> int:
     """Run the task in a file: answer on stdout, progress on stderr; the exit code.
 
-    The codes are `Exit`'s, but that a run that failed for good gives 1: shells know nothing of messages.
+    The codes are `Exit`'s, or those of the task's program; but a run that failed for good gives 1: shells know nothing
+    of messages.
     """
     again = f"to go on: {shlex.join(['agenttask', 'run', str(path), '--store', store])}\n"
     try:
@@ -100,7 +101,7 @@ def run_file(*, path: Path, store: str, fresh: bool, open_store: OpenStore = ope
         sys.stderr.write(again)
     if ending.answer:
         sys.stdout.write(ending.answer.rstrip("\n") + "\n")
-    return 1 if ending.outcome is Outcome.FAILED else int(ending.exit)
+    return 1 if ending.outcome is Outcome.FAILED else ending.exit
 
 
 async def _run(run: LocalRun, *, store: Store) -> Ending:
@@ -131,7 +132,7 @@ def _told(stop: Stop, *, lines: Lines) -> None:
 
 
 async def _attempt(run: LocalRun, *, store: Store, clock: Clock, stop: Stop, lines: Lines, live: Live | None) -> Ending:
-    with code_of(run.manifest) as code:
+    with code_of(run.manifest) as code, _home_of(run.manifest) as home:
         around = surroundings(
             store=store,
             pod_uid=f"{UID}-{uuid.uuid4()}",
@@ -141,10 +142,21 @@ async def _attempt(run: LocalRun, *, store: Store, clock: Clock, stop: Stop, lin
             witnesses=(live,) if live else (),
             status=NoStatus(),
             code=code,
+            home=home,
             prompt=prompt_of(run.manifest),
         )
         assignment = await assign(run=run, store=store, clock=clock, environment=os.environ)
         return await run_attempt(assignment=assignment, around=around)
+
+
+@contextlib.contextmanager
+def _home_of(manifest: Manifest) -> Iterator[Path | None]:
+    """A place for the task's program, as its pod would have it; None if it has none."""
+    if manifest.spec.command is None:
+        yield None
+        return
+    with TemporaryDirectory(prefix="agenttask-") as folder:
+        yield Path(folder)
 
 
 @contextlib.contextmanager
@@ -173,7 +185,7 @@ def prompt_of(manifest: Manifest) -> str | None:
 def with_model(spec: TaskSpec, *, environment: Mapping[str, str]) -> TaskSpec:
     """The spec with the model of the environment, if it names none itself: what the chart's default is to a cluster."""
     base_url, name = environment.get(ENV_BASE_URL), environment.get(ENV_MODEL)
-    if spec.agent.model is not None or not base_url or not name:
+    if spec.command is not None or spec.agent.model is not None or not base_url or not name:
         return spec
     agent = msgspec.structs.replace(spec.agent, model=Model(base_url=base_url, name=name))
     return msgspec.structs.replace(spec, agent=agent)
@@ -208,7 +220,7 @@ async def assign(*, run: LocalRun, store: Store, clock: Clock, environment: Mapp
         met_park=_met_park(state, budget=manifest.spec.budget, clock=clock),
         forked_from=await _forked_from(runs, resume=manifest.spec.resume_from, clock=clock) if not found.head else None,
     )
-    if assignment.spec.agent.model is None:
+    if assignment.spec.agent.model is None and assignment.spec.command is None:
         raise SpecInvalid(f"no model: set spec.agent.model, or {ENV_BASE_URL} and {ENV_MODEL}")
     check(assignment)
     return assignment

@@ -75,8 +75,11 @@ def parse(task: dict[str, Any], *, source: str, others: Sequence[Any] = ()) -> M
         raise SpecInvalid(f"{source}: spec: {error}") from error
     if spec.prompt is not None and spec.prompt_from is not None:
         raise SpecInvalid(f"{source}: at most one of spec.prompt and spec.promptFrom may be set")
-    if spec.prompt is None and spec.prompt_from is None and spec.resume_from is None:
-        raise SpecInvalid(f"{source}: spec.prompt or spec.promptFrom is needed, unless spec.resumeFrom is set")
+    sources = (spec.prompt, spec.prompt_from, spec.resume_from, spec.command)
+    if all(each is None for each in sources):
+        raise SpecInvalid(
+            f"{source}: spec.prompt or spec.promptFrom is needed, unless spec.resumeFrom or spec.command is set"
+        )
     return Manifest(
         namespace=metadata.get("namespace"), name=metadata["name"], spec=spec, config_maps=_config_maps(others, source)
     )

@@ -52,11 +52,13 @@ def ended(*, assignment_path: Path, termination_path: Path, work: Callable[[Assi
     except Exception as error:
         ending = of_error(error)
         traceback.print_exc()
+    if not ending.own_words:
+        return ending.exit
     try:
         termination_path.write_bytes(encode_termination(ending=ending, attempt=number))
     except OSError as error:
         sys.stderr.write(f"the termination message could not be written: {error}\n")
-    return int(ending.exit)
+    return ending.exit
 
 
 def pod_uid() -> str:
@@ -97,6 +99,7 @@ async def _run(assignment: Assignment, *, store: Store, token_dir: Path, early: 
         lines=JsonLines(out=sys.stdout, clock=clock, attempt=assignment.attempt),
         status=_status(assignment, token_dir=token_dir),
         code=CODE_DIR if assignment.spec.code is not None else None,
+        home=Path(PROGRAM_DIR) if assignment.spec.command is not None else None,
         prompt=_prompt(Path(PROMPT_PATH)) if assignment.spec.prompt_from is not None else None,
     )
     if early:

@@ -8,12 +8,14 @@ import random
 import secrets
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 from agenttask.agent.stop import Stop
 from agenttask.clock import Clock
 from agenttask.journal import Witness
 from agenttask.lines import Lines
 from agenttask.log import Holder
+from agenttask.program.child import Home
 from agenttask.run import Surroundings
 from agenttask.status_api import StatusApi
 from agenttask.store import Store
@@ -29,6 +31,7 @@ def surroundings(
     witnesses: tuple[Witness, ...] = (),
     status: StatusApi,
     code: str | None,
+    home: Path | None,
     prompt: str | None,
 ) -> Surroundings:
     """Everything an attempt needs beside its assignment."""
@@ -43,6 +46,7 @@ def surroundings(
         status=status,
         environment=os.environ,
         code=code,
+        home=Home(root=home) if home is not None else None,
         prompt=prompt,
     )
 

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from agenttask.agent.events import Event
-from agenttask.agent.state import State
+from agenttask.agent.state import Program, State
 from agenttask.clock import Clock
 from agenttask.contract import (
     ANSWER_BYTES,
@@ -51,12 +51,13 @@ def render(
 
     `resumed_from` is the key of the record its attempt went on from, `damage` what it found broken then.
     """
+    step, most = (state.step, max_steps) if (program := state.program) is None else (program.step, program.total)
     return RunnerStatus(
         checkpoint=CheckpointStatus(
             key=head.key,
             id=head.id,
             seq=head.seq,
-            step=state.step,
+            step=step,
             attempt=head.attempt,
             digest=head.digest,
             progress_digest=head.progress_digest,
@@ -67,9 +68,9 @@ def render(
             damage=damage,
         ),
         progress=ProgressStatus(
-            step=state.step,
-            max_steps=max_steps,
-            display=f"{state.step}/{max_steps}",
+            step=step,
+            max_steps=most,
+            display=_display(step, most),
             message=_doing(state),
             model=state.model or None,
         ),
@@ -141,6 +142,11 @@ def cut_text(text: str, *, limit: int) -> str:
     return raw[: limit - 3].decode(errors="ignore") + "…"
 
 
+def _display(step: int, most: int) -> str:
+    """For a column; a program need not say how many steps there are."""
+    return f"{step}/{most}" if most else str(step)
+
+
 def _out_of_budget(state: State) -> bool:
     return state.wait is not None and state.wait.parked.reason == RunnerReason.BUDGET_EXHAUSTED
 
@@ -149,7 +155,8 @@ def _result(state: State, *, key: str) -> ResultStatus:
     """What the run has come to: its answer, else the model's last words."""
     answer = state.ended.answer if state.ended is not None else ""
     cut = cut_text(answer or state.last_words, limit=ANSWER_BYTES)
-    return ResultStatus(answer=cut, key=key, partial=not answer or None)
+    done = bool(answer) or state.program is not None
+    return ResultStatus(answer=cut, key=key, partial=not done or None)
 
 
 def _inherited(state: State) -> InheritedUsage | None:
@@ -177,7 +184,11 @@ def _doing(state: State) -> str:
     if state.open_calls:
         names = ", ".join(dict.fromkeys(call.tool for call in state.open_calls))
         return cut_text(f"running {names}", limit=MESSAGE_BYTES)
-    return "calling the model"
+    return "calling the model" if state.program is None else _said(state.program)
+
+
+def _said(program: Program) -> str:
+    return cut_text(program.text or "running the program", limit=MESSAGE_BYTES)
 
 
 class Reporter:
@@ -225,6 +236,20 @@ class Reporter:
         if self._newest is None:
             return
         progress = msgspec.structs.replace(self._newest.progress, message=cut_text(message, limit=MESSAGE_BYTES))
+        self._newest = msgspec.structs.replace(self._newest, progress=progress)
+        self._news.set()
+
+    def heard(self, program: Program) -> None:
+        """How far a program says it is: its next record will say so too, unless it is lost before."""
+        if self._newest is None:
+            return
+        progress = msgspec.structs.replace(
+            self._newest.progress,
+            step=program.step,
+            max_steps=program.total,
+            display=_display(program.step, program.total),
+            message=_said(program),
+        )
         self._newest = msgspec.structs.replace(self._newest, progress=progress)
         self._news.set()
 

@@ -16,12 +16,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httpx
 
 from agenttask.agent.checks import check_answer, check_schemas, check_tools
-from agenttask.agent.events import Parked, Reconfigured, Started, Stopped, Woken
+from agenttask.agent.events import Ended, Parked, Reconfigured, Started, Stopped, Woken
 from agenttask.agent.loop import Loop
 from agenttask.agent.output import finish_schema, system_prompt
 from agenttask.agent.park import Pausing, parked, pause_of, spoken
@@ -31,10 +31,11 @@ from agenttask.agent.state import State
 from agenttask.agent.stop import Stop, StopRequested
 from agenttask.agent.toolbelt import Toolbelt, is_guarded
 from agenttask.agent.toolbelt import opened as opened_tools
+from agenttask.agent.tools import told
 from agenttask.clock import Clock
-from agenttask.contract import CONTRACT, Agent, Assignment, Model, Tool, log_prefix
+from agenttask.contract import CONTRACT, EVERY_SECONDS, Agent, Assignment, Model, Tool, log_prefix
 from agenttask.endings import Ending, of_error, of_run, of_wait
-from agenttask.errors import AgentTaskError, InDoubt, SpecInvalid, ToolsUnavailable
+from agenttask.errors import AgentTaskError, FolderUnusable, InDoubt, ProgramFailed, SpecInvalid, ToolsUnavailable
 from agenttask.fork import seed
 from agenttask.journal import Journal, Witness, charge, restore
 from agenttask.lines import Lines, LineWitness
@@ -43,6 +44,8 @@ from agenttask.model.chain import links_of
 from agenttask.model.client import ModelClient
 from agenttask.model.failures import Failure, ModelError
 from agenttask.model.wire import RESERVED, tool_schema
+from agenttask.program.child import Home, environment
+from agenttask.program.run import ProgramRun
 from agenttask.report import Reporter, damage_of
 from agenttask.status_api import StatusApi
 from agenttask.store import Store
@@ -62,9 +65,11 @@ class Surroundings:
     """Whoever else is told what has become durable."""
     status: StatusApi
     environment: Mapping[str, str]
-    """The runner's own, with the models' keys; command tools see an allow-list of it."""
+    """The runner's own, with the models' keys; command tools see an allow-list of it, a program all but the keys."""
     code: str | None = None
     """Folder with the modules of `spec.code`."""
+    home: Home | None = None
+    """Where the program of `spec.command` finds what is its own."""
     prompt: str | None = None
     """What `spec.promptFrom` names, if it is there."""
     transport: httpx.AsyncBaseTransport | None = None
@@ -192,14 +197,14 @@ class _Attempt:
             on_trouble=lambda words: self._around.lines.say("status-refused", message=words),
         )
 
-    async def _work(self, *, model: Model, journal: Journal, reporter: Reporter) -> Ending:
+    async def _work(self, *, model: Model | None, journal: Journal, reporter: Reporter) -> Ending:
         stop = self._around.stop
         try:
-            async with self._tools() as belt:
-                await self._begin(journal, belt)
-                async with self._loop(model=model, journal=journal, belt=belt, reporter=reporter) as loop:
-                    ended = await loop.run()
-        except (StopRequested, ModelError, InDoubt, SpecInvalid, ToolsUnavailable, Pausing) as error:
+            if model is None:
+                ended = await self._run_program(journal=journal, reporter=reporter)
+            else:
+                ended = await self._run_agent(model=model, journal=journal, reporter=reporter)
+        except _SAID as error:
             pause = pause_of(error, state=journal.state, jitter=self._around.random.random())
             if pause is not None:
                 event = parked(pause, now=self._around.clock.now())
@@ -211,6 +216,49 @@ class _Attempt:
             raise
         await reporter.finish(sleep=stop.sleep)
         return of_run(ended=ended, head=journal.head)
+
+    async def _run_agent(self, *, model: Model, journal: Journal, reporter: Reporter) -> Ended:
+        if journal.state.program is not None:
+            raise SpecInvalid("this run was started with spec.command, and is none of an agent")
+        async with self._tools() as belt:
+            await self._begin(journal, belt)
+            async with self._loop(model=model, journal=journal, belt=belt, reporter=reporter) as loop:
+                return await loop.run()
+
+    async def _run_program(self, *, journal: Journal, reporter: Reporter) -> Ended:
+        around = self._around
+        if around.home is None or self._spec.command is None:
+            raise AssertionError("a program needs a command, and a place")
+        if not journal.state.started:
+            await journal.commit(Started(prompt=self._prompt() or "", program=True))
+        refuse_other_prompt(state=journal.state, prompt=self._spec.prompt)
+        state = journal.state
+        if state.program is None:
+            raise SpecInvalid("this run was started without spec.command, and is none of a program")
+        run = ProgramRun(
+            command=self._spec.command,
+            env=environment(
+                inherited=around.environment,
+                told=told(self._caller),
+                home=around.home,
+                prompt=state.prompt,
+                resumed=bool(state.program.items),
+                code=around.code,
+            ),
+            home=around.home,
+            every_seconds=self._spec.checkpoint.every_seconds or EVERY_SECONDS,
+            journal=journal,
+            stop=around.stop,
+            clock=around.clock,
+            lines=around.lines,
+            on_news=reporter.heard,
+        )
+        return await run.run()
+
+    @property
+    def _caller(self) -> Caller:
+        task = self._assignment
+        return Caller(namespace=task.namespace, name=task.name, uid=task.uid, attempt=task.attempt)
 
     async def _park(self, event: Parked, *, journal: Journal, reporter: Reporter) -> Ending:
         await journal.commit(event)
@@ -233,10 +281,10 @@ class _Attempt:
             await journal.commit(Reconfigured(**shape._asdict()))
 
     def _tools(self) -> contextlib.AbstractAsyncContextManager[Toolbelt]:
-        task, around = self._assignment, self._around
+        around = self._around
         return opened_tools(
             self._spec.agent,
-            caller=Caller(namespace=task.namespace, name=task.name, uid=task.uid, attempt=task.attempt),
+            caller=self._caller,
             inherited=around.environment,
             code=around.code,
             transport=around.transport,
@@ -288,13 +336,31 @@ class _Attempt:
         reporter.note(f"asking {model} again in {wait_seconds:.0f} s: {failure.message}")
 
 
-def check(assignment: Assignment) -> Model:
-    """The model to call. Raises `SpecInvalid` for what no admission rule could have refused."""
+_SAID: Final = (
+    StopRequested,
+    ModelError,
+    InDoubt,
+    SpecInvalid,
+    ToolsUnavailable,
+    ProgramFailed,
+    FolderUnusable,
+    Pausing,
+)
+"""Ends of an attempt that it records itself: the log is its own, and takes one more record."""
+
+
+def check(assignment: Assignment) -> Model | None:
+    """The model to call; None for a program.
+
+    Raises `SpecInvalid` for what no admission rule could have refused.
+    """
     if assignment.contract > CONTRACT:
         raise SpecInvalid(
             f"the operator speaks contract {assignment.contract}, this runner {CONTRACT}; update its image"
         )
     spec = assignment.spec
+    if spec.command is not None:
+        return None
     if spec.prompt is None and spec.prompt_from is None and spec.resume_from is None:
         raise SpecInvalid("no prompt: set spec.prompt, or spec.resumeFrom to go on from a checkpoint")
     agent = spec.agent

@@ -62,6 +62,8 @@ async def _problems(path: Path, *, connect: bool, environment: Mapping[str, str]
         return [str(error).removeprefix(f"{path}: ")]
     spec = with_model(manifest.spec, environment=environment)
     found = [problem for check in _CHECKS if (problem := _said(check, spec)) is not None]
+    if spec.command is not None:
+        return found  # what its image holds, nobody knows here
     elsewhere = spec.code is not None and spec.code.config_map_ref.name not in manifest.config_maps
     if not found and not elsewhere:
         found += await _missing(manifest, spec.agent, environment=environment)

@@ -84,6 +84,8 @@ class Started(_Event, frozen=True, tag="started"):
     """Tool schemas as they are sent, in the order of the task's list."""
     finish: bool = False
     """The answer is given by calling the tool `finish`."""
+    program: bool = False
+    """It is the run of a program, and not of an agent."""
 
 
 class Reconfigured(_Event, frozen=True, tag="reconfigured"):
@@ -256,6 +258,38 @@ class Woken(_Event, frozen=True, tag="woken"):
     passing: ClassVar[frozenset[str]] = frozenset({"type", "time"})
 
 
+class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What lies in a program's folder under a path: a file, a link if it has a target, else a folder."""
+
+    path: str
+    """Below the program's folder, with slashes."""
+    mode: int = 0
+    """Permission bits."""
+    size: int = 0
+    digest: str = ""
+    """SHA-256 of a file's content, hexadecimal; of nothing else."""
+    content: bytes | None = None
+    """Of a small file; a larger one's is attached to the record."""
+    target: str | None = None
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether its content is not here."""
+        return bool(self.digest) and self.content is None
+
+
+class Stored(_Event, frozen=True, tag="stored"):
+    """The program's folder, as what differs from when it was stored before, and how far the program says it is."""
+
+    changed: tuple[Item, ...] = ()
+    gone: tuple[str, ...] = ()
+    step: int = 0
+    total: int = 0
+    text: str = ""
+
+    passing: ClassVar[frozenset[str]] = frozenset({"text"})
+
+
 class Ended(_Event, frozen=True, tag="ended"):
     """The run is over; this is the event of the final record."""
 
@@ -281,6 +315,7 @@ Event: TypeAlias = (
     | Stopped
     | Parked
     | Woken
+    | Stored
     | Ended
 )
 

@@ -66,7 +66,7 @@ class Steps(Protocol):
 
     state: State
 
-    async def commit(self, event: Event) -> None:
+    async def commit(self, event: Event, /) -> None:
         """On return the event is durable and in the state."""
         ...
 

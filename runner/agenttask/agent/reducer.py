@@ -10,7 +10,7 @@
 A cut, filtered or empty reply leads back to *awaits model* with a sentence for the model in the conversation, and so
 does what `CameToLight`. `Dropped` and `Summarised` make its requests shorter (`context`). `Claimed` and `Stopped` lie
 between any two of these and change the accounts only. Between a `Parked` and its `Woken` there are but claims, and
-parks anew by attempts that came too early.
+parks anew by attempts that came too early. The run of a program has but `Stored` between its start and its end.
 
 What happens to open calls is in `ledger`.
 """
@@ -38,12 +38,13 @@ from agenttask.agent.events import (
     Replied,
     Started,
     Stopped,
+    Stored,
     Summarised,
     ToolReturned,
     Withdrawn,
     Woken,
 )
-from agenttask.agent.state import AUTHOR, KEPT_ATTEMPTS, PLACEHOLDER, AttemptTally, Call, State, Wait, text_of
+from agenttask.agent.state import AUTHOR, KEPT_ATTEMPTS, PLACEHOLDER, AttemptTally, Call, Program, State, Wait, text_of
 from agenttask.contract import FINISH_TOOL, RunnerReason
 
 CUT_REASONS = {
@@ -101,6 +102,8 @@ def _apply(state: State, event: Event, seq: int) -> State:
             changed = _parked(state, event, seq)
         case Woken():
             changed = _woken(state, event)
+        case Stored():
+            changed = _stored(state, event)
         case Ended():
             changed = msgspec.structs.replace(state, ended=event)
         case ModelSwitched() | Stopped():
@@ -119,6 +122,8 @@ def _configured(state: State, event: Started | Reconfigured) -> State:
     )
     if isinstance(event, Reconfigured):
         return shaped
+    if event.program:
+        return msgspec.structs.replace(shaped, started=True, prompt=event.prompt, program=Program())
     asked = {"role": "user", "content": event.prompt}
     return msgspec.structs.replace(shaped, started=True, prompt=event.prompt, conversation=(asked,))
 
@@ -159,6 +164,16 @@ def _woken(state: State, event: Woken) -> State:
             slept = ToolReturned(call=call.id, tool=call.tool, text=f"It is {event.time} now.", ok=True, ms=0)
             state = ledger.apply(state, slept)
     return state
+
+
+def _stored(state: State, event: Stored) -> State:
+    items = {item.path: item for item in state.program.items} if state.program is not None else {}
+    for path in event.gone:
+        items.pop(path, None)
+    items |= {item.path: item for item in event.changed}
+    ordered = tuple(items[path] for path in sorted(items))
+    program = Program(items=ordered, step=event.step, total=event.total, text=event.text)
+    return msgspec.structs.replace(state, program=program)
 
 
 def _replied(state: State, event: Replied, seq: int) -> State:

@@ -20,7 +20,7 @@ class Ledger(Protocol):
 
     state: State
 
-    async def commit(self, event: Event) -> None:
+    async def commit(self, event: Event, /) -> None:
         """On return the event is durable and in the state."""
         ...
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from agenttask.agent.events import Charge, Ended, Parked
+from agenttask.agent.events import Charge, Ended, Item, Parked
 
 PLACEHOLDER = "(no text)"
 """Content of an assistant message that has neither text nor calls: endpoints refuse an empty one."""
@@ -67,6 +67,17 @@ class AttemptTally(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     model_calls: int = 0
     repeated_model_calls: int = 0
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """How a program stood when its folder was stored last."""
+
+    items: tuple[Item, ...] = ()
+    """By path."""
+    step: int = 0
+    total: int = 0
+    """0: it has not said."""
+    text: str = ""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +157,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     inherited: Charge | None = None
     """Of a fork: what its original had used; in none of the numbers above."""
 
+    program: Program | None = None
+    """Of a run of a program, of which the fields above that speak of a model know nothing."""
     wait: Wait | None = None
     """Where the run is parked."""
     quota_parks: int = 0
@@ -178,7 +191,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def awaits_model(self) -> bool:
         """Whether the next thing this run needs is a model call."""
-        waits = bool(self.calls) or self.wait is not None
+        waits = bool(self.calls) or self.wait is not None or self.program is not None
         return self.started and not waits and self.answer is None and self.ended is None
 
     @property

@@ -51,6 +51,10 @@ class Stop:
         if self.requested:
             raise StopRequested
 
+    async def wait(self) -> None:
+        """Wait for a stop."""
+        await self._requested.wait()
+
     async def sleep(self, seconds: float) -> None:
         """Wait, unless a stop comes first: then `StopRequested`."""
         waiting = asyncio.ensure_future(self._requested.wait())

@@ -62,6 +62,10 @@ ENV_STORE_CA: Final = "AGENTTASK_STORE_CA"
 """The certificates that vouch for the store's server, PEM, instead of the image's."""
 CODE_DIR: Final = "/var/lib/agenttask/code"
 """Where `spec.code` is mounted; Python tools can import what is there."""
+PROGRAM_DIR: Final = "/var/lib/agenttask/program"
+"""Where the folder of `spec.command` lies, beside what it is told and says: a volume of its own."""
+EVERY_SECONDS: Final = 300
+"""How often that folder is stored, unless the task says otherwise."""
 STORE_DIR: Final = "/var/lib/agenttask/store"
 """Where the volume of a filesystem store is mounted."""
 

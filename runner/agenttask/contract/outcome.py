@@ -45,7 +45,7 @@ class RunnerReason(StrEnum):
     """Reasons a runner gives beside its outcome; each is a `status.reason` as it stands."""
 
     COMPLETED = "Completed"
-    """The model gave its final answer."""
+    """The model gave its final answer, or the program ended with exit code 0."""
     BUDGET_EXHAUSTED = "BudgetExhausted"
     """What `budget` allows was used before a final answer."""
     OUTPUT_INVALID = "OutputInvalid"
@@ -88,6 +88,8 @@ class RunnerReason(StrEnum):
     """A call that must not run twice was lost with its attempt, and nothing says whether it took effect."""
     TOOLS_UNAVAILABLE = "ToolsUnavailable"
     """An MCP server does not answer, so that what the model could call is not known."""
+    FOLDER_UNUSABLE = "FolderUnusable"
+    """The folder of a command cannot be restored or stored as it is: no room on the disk, or too much in it."""
     SPEC_INVALID = "SpecInvalid"
     """The assignment says something this runner cannot do."""
     SLEEPING = "Sleeping"

@@ -246,6 +246,8 @@ class Checkpoint(Wire, frozen=True):
     """Whether the store's own checksums are enough, or each write is read back and compared."""
     every_steps: int = 1
     """1: every event is durable before the next thing happens. More: a kill repeats up to that many steps."""
+    every_seconds: int | None = None
+    """How often a command's folder is stored; None: every `EVERY_SECONDS`."""
     keep_last: int = 3
     """How many verified snapshots are kept; records older than the oldest of them go."""
     on_corruption: Literal["Rewind", "Stall"] = "Rewind"
@@ -261,7 +263,7 @@ class ConfigMapRef(Wire, frozen=True):
 
 
 class Code(Wire, frozen=True):
-    """Python modules of the task's own: the files of a ConfigMap, mounted at `CODE_DIR`."""
+    """Python modules of the task's own: the files of a ConfigMap, mounted at `CODE_DIR`, on the path of what runs."""
 
     config_map_ref: ConfigMapRef
 
@@ -304,11 +306,13 @@ class TaskSpec(Wire, frozen=True):
     """`spec` of an AgentTask. `pod` is merged into the runner pod by the operator and means nothing to a runner."""
 
     prompt: str | None = None
-    """The first user message, or the next one of a fork; None in a fork, or with `prompt_from`."""
+    """The first user message, or the next one of a fork; None in a fork, with `prompt_from`, or with `command`."""
     prompt_from: PromptFrom | None = None
     """Read by the first attempt, for all."""
     resume_from: ResumeFrom | None = None
     agent: Agent = Agent()
+    command: tuple[str, ...] | None = None
+    """A program to run instead of the agent; its folder is kept."""
     code: Code | None = None
     checkpoint: Checkpoint = Checkpoint()
     budget: Budget = Budget()
@@ -347,7 +351,7 @@ class Assignment(Wire, frozen=True):
     attempt: int
     location: Location
     spec: TaskSpec
-    """With the model resolved: `spec.agent.model` is set."""
+    """With the model resolved: `spec.agent.model` is set, unless `spec.command` is."""
     recorded_key: str | None = None
     """`status.checkpoint.key` when the attempt was raised: a lower bound for what the log must hold."""
     recorded_seq: int | None = None

@@ -7,23 +7,29 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
+from agenttask.agent.state import State
 from agenttask.errors import CheckpointCorrupt, FormatTooNew, NotFound
 from agenttask.journal import restore as state_of
 from agenttask.log import (
     Bad,
+    Keys,
     Kind,
     Record,
+    Restored,
     Survey,
+    attached_to,
     each_record,
     prunable,
+    read_blob,
 )
 from agenttask.log.fetch import in_order
 from agenttask.logtool import view
-from agenttask.logtool.desk import Desk
+from agenttask.logtool.desk import Desk, UsageError
 from agenttask.logtool.place import Place
 from agenttask.logtool.runs import Listed, Run, glance
 from agenttask.logtool.screen import age, size, story, table
 from agenttask.logtool.story import tell
+from agenttask.program.folder import put_back
 
 KEEP_LAST: Final = 3
 """Snapshots that `prune` keeps if neither the task nor the person says how many."""
@@ -150,12 +156,29 @@ async def verify(desk: Desk) -> int:
 
 
 async def restore(desk: Desk) -> int:
-    """A state as JSON."""
+    """A state as JSON, and a program's folder as files."""
     log = await desk.log()
     found, state = await desk.read(log)
     tip = found.tip
+    if desk.files is not None:
+        await _put_files(desk, log, found, state)
     desk.screen.json({"checkpoint": view.checkpoint(tip, task=_task(log)) if tip else None, "state": view.state(state)})
     return desk.lost(found)
+
+
+async def _put_files(desk: Desk, log: str, found: Restored, state: State) -> None:
+    if state.program is None or desk.files is None:
+        raise UsageError("--files is for the run of a program: this one is an agent's")
+    refs, keys = attached_to(found), Keys(prefix=log)
+    try:
+        desk.files.mkdir()
+    except OSError as error:
+        raise UsageError(f"--files must name a folder that is not there yet: {error}") from error
+    await put_back(
+        state.program.items,
+        root=desk.files,
+        read=lambda content: read_blob(refs[content], store=desk.patient, keys=keys),
+    )
 
 
 async def result(desk: Desk) -> int:
@@ -270,7 +293,7 @@ def _count(things: Sequence[object], what: str) -> str:
 
 
 def _step(record: Record) -> str:
-    return f"{record.step}/{record.max_steps}"
+    return f"{record.step}/{record.max_steps}" if record.max_steps else str(record.step)
 
 
 def _note(record: Record) -> str:

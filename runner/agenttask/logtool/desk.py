@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 from agenttask.agent.state import State
@@ -41,6 +42,7 @@ class Desk:
     full: bool = False
     keep_last: int | None = None
     yes: bool = False
+    files: Path | None = None
 
     async def log(self) -> str:
         """The prefix of the one log that is meant. `NotFound`, or `UsageError` if there are several."""

@@ -16,6 +16,7 @@ from agenttask.errors import (
     CheckpointCorrupt,
     CheckpointLost,
     Denied,
+    FolderUnusable,
     FormatTooNew,
     Misconfigured,
     NotFound,
@@ -43,6 +44,7 @@ _EXITS: Final[tuple[tuple[type[Exception], int], ...]] = (
     (UsageError, EXIT_USAGE),
     (CheckpointCorrupt, EXIT_NOT_WHOLE),
     (CheckpointLost, EXIT_NOT_WHOLE),
+    (FolderUnusable, EXIT_NOT_WHOLE),
     (FormatTooNew, EXIT_CONFIG),
     (Unavailable, EXIT_UNAVAILABLE),
     (Denied, EXIT_CONFIG),
@@ -106,6 +108,7 @@ async def _command(arguments: argparse.Namespace, *, place: Place, screen: Scree
         full=getattr(arguments, "full", False),
         keep_last=getattr(arguments, "keep_last", None),
         yes=getattr(arguments, "yes", False),
+        files=getattr(arguments, "files", None),
     )
     try:
         return await COMMANDS[arguments.verb](desk)

@@ -1,8 +1,9 @@
-"""What `agenttask log` understands on its command line. Imports nothing but argparse: every command pays for it."""
+"""What `agenttask log` understands on its command line. Imports little but argparse: every command pays for it."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any, Final
 
 _EPILOG: Final = """\
@@ -34,6 +35,9 @@ def add(commands: Any) -> None:
 
     restore = _verb(verbs, "restore", "write the state as JSON", outputs=("json",))
     _at(restore)
+    restore.add_argument(
+        "--files", type=Path, metavar="DIR", help="also put a program's folder there, which must be new"
+    )
 
     _verb(verbs, "result", "print the whole answer of a run that is over")
 

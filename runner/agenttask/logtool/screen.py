@@ -16,6 +16,7 @@ from agenttask.logtool.story import (
     AttemptStopped,
     Configured,
     Entry,
+    FolderStored,
     GoesOn,
     Message,
     OtherModel,
@@ -104,8 +105,8 @@ def story(entry: Entry, *, full: bool) -> str:
     """One entry; whatever was said is indented, so that nobody can say a heading."""
     where = f"record {entry.seq}, {entry.time}" if entry.seq else "before the oldest record"
     match entry:
-        case AttemptBegan():
-            text = _began(entry, where)
+        case AttemptBegan() | FolderStored():
+            text = _began(entry, where) if isinstance(entry, AttemptBegan) else _stored(entry, where, full=full)
         case AttemptStopped():
             calling = "; a model call was under way" if entry.calling else ""
             text = f"=== the attempt stopped: {entry.reason}{calling} ({where})"
@@ -144,6 +145,13 @@ _SETTLED: Final = {
     "Policy": "nobody knows, and the model was told so",
     "Edit": "the task says since that it may run twice",
 }
+
+
+def _stored(entry: FolderStored, where: str, *, full: bool) -> str:
+    step = f"{entry.step}/{entry.total}" if entry.total else str(entry.step)
+    files = [*entry.changed, *(f"{path} (gone)" for path in entry.gone)]
+    facts = f"{size(entry.bytes)} in {len(entry.changed)} changed" if entry.changed else "nothing changed"
+    return _said(f"step {step}: folder stored, {facts} ({where})", entry.text, "\n".join(files), full=full)
 
 
 def _began(entry: AttemptBegan, where: str) -> str:

@@ -23,6 +23,7 @@ from agenttask.agent.events import (
     Replied,
     Started,
     Stopped,
+    Stored,
     Summarised,
     ToolReturned,
     Woken,
@@ -150,6 +151,18 @@ class RunsAgain(_Entry, frozen=True, tag="runsAgain"):
     settled_by: str
 
 
+class FolderStored(_Entry, frozen=True, tag="folderStored"):
+    """A program's folder was stored, and how far the program said it was."""
+
+    step: int
+    total: int
+    text: str
+    changed: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    bytes: int = 0
+    """Of the files that had changed."""
+
+
 class Over(_Entry, frozen=True, tag="over"):
     """The run ended."""
 
@@ -170,6 +183,7 @@ Entry: TypeAlias = (
     | Reply
     | Result
     | RunsAgain
+    | FolderStored
     | Over
 )
 
@@ -201,7 +215,7 @@ def _before(state: State, claims: list[Record]) -> Iterator[Entry]:
     step = state.step - state.summaries - sum(message["role"] == "assistant" for message in state.conversation)
     if waiting and step == 0:
         yield _began(waiting.pop(0))
-    if state.started:
+    if state.started and state.program is None:
         yield _configured(state)
     names: dict[str, str] = {}
     for message in state.conversation:
@@ -248,12 +262,13 @@ def _during(event: Event, record: Record, *, before: State, after: State) -> Ite
             yield RunsAgain(calls=event.calls, settled_by=event.by, **at)
         case Stopped():
             yield AttemptStopped(reason=event.reason, calling=event.calling, **at)
-        case Dropped():
-            yield Shortened(messages=event.before, **at)
-        case Summarised():
-            yield Shortened(messages=event.before, summary=after.summary, **at)
+        case Dropped() | Summarised():
+            summary = after.summary if isinstance(event, Summarised) else ""
+            yield Shortened(messages=event.before, summary=summary, **at)
         case Parked():
             yield Waits(reason=event.reason, message=event.message, **at)
+        case Stored():
+            yield _stored(event, **at)
         case Woken():
             yield GoesOn(**at)
             yield from _slept(before, after, **at)
@@ -271,6 +286,18 @@ def _result(event: ToolReturned, **at: Any) -> Result:
         ms=event.ms,
         failed=not event.ok,
         settled_by=event.by or "",
+        **at,
+    )
+
+
+def _stored(event: Stored, **at: Any) -> FolderStored:
+    return FolderStored(
+        step=event.step,
+        total=event.total,
+        text=event.text,
+        changed=tuple(item.path for item in event.changed),
+        gone=event.gone,
+        bytes=sum(item.size for item in event.changed),
         **at,
     )
 

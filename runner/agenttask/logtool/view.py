@@ -9,7 +9,7 @@ import msgspec
 from agenttask.agent.state import State
 from agenttask.log import Bad, Record
 
-_OURS: Final = ("attempts", "calls", "inherited")
+_OURS: Final = ("attempts", "calls", "inherited", "program")
 """Parts of a state whose own fields are renamed too; the rest are the model's words."""
 
 
