@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from agenttask.contract import ASSIGNMENT_PATH, TERMINATION_PATH, TOKEN_DIR
+from agenttask.contract import ASSIGNMENT_PATH, PROGRAM_DIR, TERMINATION_PATH, TOKEN_DIR
 from agenttask.logtool import options
 
 
@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return attempt(
             assignment_path=arguments.assignment,
             token_dir=arguments.token_dir,
+            program_dir=arguments.program_dir,
             termination_path=arguments.termination_log,
         )
     if arguments.command == "purge":
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     attempt = commands.add_parser("attempt", help="run one attempt of a task: what a runner pod does")
     attempt.add_argument("--assignment", type=Path, default=Path(ASSIGNMENT_PATH), help="default: %(default)s")
     attempt.add_argument("--token-dir", type=Path, default=Path(TOKEN_DIR), help="default: %(default)s")
+    attempt.add_argument("--program-dir", type=Path, default=Path(PROGRAM_DIR), help="default: %(default)s")
     attempt.add_argument("--termination-log", type=Path, default=Path(TERMINATION_PATH), help="default: %(default)s")
 
     purge = commands.add_parser("purge", help="remove the log of a task that is being deleted: what its last pod does")

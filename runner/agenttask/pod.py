@@ -30,7 +30,7 @@ _Early = list[int]
 """Signals that came before the event loop listened."""
 
 
-def attempt(*, assignment_path: Path, token_dir: Path, termination_path: Path) -> int:
+def attempt(*, assignment_path: Path, token_dir: Path, program_dir: Path, termination_path: Path) -> int:
     """Run one attempt; the exit code. The termination message is written whatever happens."""
     early: _Early = []
     # Process 1 of a container does not even hear a signal that it has no handler for.
@@ -38,7 +38,7 @@ def attempt(*, assignment_path: Path, token_dir: Path, termination_path: Path) -
     return ended(
         assignment_path=assignment_path,
         termination_path=termination_path,
-        work=lambda assignment: _opened(assignment, token_dir=token_dir, early=early),
+        work=lambda assignment: _opened(assignment, token_dir=token_dir, program_dir=program_dir, early=early),
     )
 
 
@@ -75,13 +75,13 @@ def _read(path: Path) -> Assignment:
         raise SpecInvalid(f"the assignment {path} cannot be read: {error}") from error
 
 
-def _opened(assignment: Assignment, *, token_dir: Path, early: _Early) -> Ending:
+def _opened(assignment: Assignment, *, token_dir: Path, program_dir: Path, early: _Early) -> Ending:
     # Its client is made in a thread, while the modules below are imported.
     store = open_store(assignment.location, verify=assignment.spec.checkpoint.verify)
-    return asyncio.run(_run(assignment, store=store, token_dir=token_dir, early=early))
+    return asyncio.run(_run(assignment, store=store, token_dir=token_dir, program_dir=program_dir, early=early))
 
 
-async def _run(assignment: Assignment, *, store: Store, token_dir: Path, early: _Early) -> Ending:
+async def _run(assignment: Assignment, *, store: Store, token_dir: Path, program_dir: Path, early: _Early) -> Ending:
     from agenttask.agent.stop import Stop  # noqa: PLC0415
     from agenttask.clock import SystemClock  # noqa: PLC0415
     from agenttask.lines import JsonLines  # noqa: PLC0415
@@ -99,7 +99,7 @@ async def _run(assignment: Assignment, *, store: Store, token_dir: Path, early: 
         lines=JsonLines(out=sys.stdout, clock=clock, attempt=assignment.attempt),
         status=_status(assignment, token_dir=token_dir),
         code=CODE_DIR if assignment.spec.code is not None else None,
-        home=Path(PROGRAM_DIR) if assignment.spec.command is not None else None,
+        home=program_dir if assignment.spec.command is not None else None,
         prompt=_prompt(Path(PROMPT_PATH)) if assignment.spec.prompt_from is not None else None,
     )
     if early:

@@ -17,7 +17,7 @@ from agenttask.agent.state import Program
 from agenttask.agent.stop import Stop, StopRequested
 from agenttask.clock import Clock
 from agenttask.contract import Outcome, RunnerReason
-from agenttask.errors import AgentTaskError, FolderUnusable, ProgramFailed
+from agenttask.errors import FolderUnusable, ProgramFailed
 from agenttask.journal import Journal
 from agenttask.lines import Lines
 from agenttask.program.child import Child, Home
@@ -128,9 +128,9 @@ class ProgramRun:
             return True
         try:
             await self._store(strictly=True)
-        except FolderUnusable:
+        except (FolderUnusable, asyncio.CancelledError):
             raise
-        except AgentTaskError as error:
+        except BaseException as error:  # whatever it is, the run ends by it, and not the talk alone
             if not self._broken.done():
                 self._broken.set_exception(error)
             return False

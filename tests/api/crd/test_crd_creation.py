@@ -57,6 +57,10 @@ def redis(**fields: Any) -> Object:
     return spec(checkpoint={"redis": {"url": "rediss://redis.example.com:6379/0", **fields}})
 
 
+def command(**fields: Any) -> Object:
+    return {"command": ["python", "-m", "work"], **fields}
+
+
 def fork(**fields: Any) -> Object:
     return {"resumeFrom": fields}
 
@@ -297,7 +301,49 @@ RULES = {
         says="a schema needs the format Json or XmlTag",
     ),
     "a task has a prompt or something to go on from": Case(
-        accepted=fork(task="triage"), refused={}, says="prompt or promptFrom is needed, unless resumeFrom is set"
+        accepted=fork(task="triage"),
+        refused={},
+        says="prompt or promptFrom is needed, unless resumeFrom or command is set",
+    ),
+    "a command needs no prompt": Case(
+        accepted=command(),
+        refused={"agent": {}},
+        says="prompt or promptFrom is needed, unless resumeFrom or command is set",
+    ),
+    "a command is there instead of an agent": Case(
+        accepted=command(prompt="Count."),
+        refused=command(agent={"systemPrompt": "Be brief."}),
+        says="at most one of agent and command may be set",
+    ),
+    "a command goes on with no conversation": Case(
+        accepted=command(),
+        refused=command(**fork(task="triage")),
+        says="resumeFrom goes on with a conversation, and a command has none",
+    ),
+    "a command has no model whose steps are counted": Case(
+        accepted=command(budget={}),
+        refused=command(budget={"steps": 7}),
+        says="budget bounds the calls of an agent's model, and a command has none",
+    ),
+    "a command has no model whose tokens are counted": Case(
+        accepted=spec(budget={"tokens": 1000}),
+        refused=command(budget={"tokens": 1000}),
+        says="budget bounds the calls of an agent's model, and a command has none",
+    ),
+    "a command has no model that costs money": Case(
+        accepted=spec(budget={"costUSD": "1"}),
+        refused=command(budget={"costUSD": "1"}),
+        says="budget bounds the calls of an agent's model, and a command has none",
+    ),
+    "a command's folder is stored by the clock": Case(
+        accepted=command(checkpoint={"everySeconds": 60}),
+        refused=command(checkpoint={"everySteps": 5}),
+        says="everySteps counts the replies of an agent's model; a command has everySeconds",
+    ),
+    "an agent is not checkpointed by the clock": Case(
+        accepted=spec(checkpoint={"everySteps": 5}),
+        refused=spec(checkpoint={"everySeconds": 60}),
+        says="everySeconds is for a command",
     ),
     "a prompt is here or in a ConfigMap": Case(
         accepted={"promptFrom": {"configMapKeyRef": {"name": "prompts"}}},
@@ -517,6 +563,12 @@ BOUNDS = {
         accepted=spec(checkpoint={"everySteps": 5}),
         refused=spec(checkpoint={"everySteps": 0}),
         says="checkpoint.everySteps",
+    ),
+    "a command has a name": Case(accepted=command(), refused={"command": []}, says="spec.command"),
+    "a command's folder is stored once a second at most": Case(
+        accepted=command(checkpoint={"everySeconds": 1}),
+        refused=command(checkpoint={"everySeconds": 0}),
+        says="checkpoint.everySeconds",
     ),
     "one snapshot is kept at least": Case(
         accepted=spec(checkpoint={"keepLast": 1}), refused=spec(checkpoint={"keepLast": 0}), says="checkpoint.keepLast"

@@ -83,6 +83,25 @@ TRANSITIONS = {
         ),
         says="spec.resumeFrom is immutable once an attempt was raised",
     ),
+    "a command may be edited until an attempt was raised": Case(
+        spec={"prompt": None, "command": ["work"]},
+        accepted=({"spec": {"command": ["work", "hard"]}},),
+        refused=(),
+        says="spec.command is immutable once an attempt was raised",
+    ),
+    "a command is immutable from then on": Case(
+        spec={"command": ["work"]},
+        status={"attempt": 1},
+        accepted=({"spec": {"checkpoint": {"everySeconds": 60}}}, {"spec": {"pod": {"image": "newer"}}}),
+        refused=({"spec": {"command": ["work", "hard"]}}, {"spec": {"command": None}}),
+        says="spec.command is immutable once an attempt was raised",
+    ),
+    "an agent that runs becomes no command": Case(
+        status={"attempt": 1},
+        accepted=({"spec": {"suspend": True}},),
+        refused=({"spec": {"command": ["work"]}},),
+        says="spec.command is immutable once an attempt was raised",
+    ),
     "a running task becomes no fork": Case(
         status={"attempt": 1},
         accepted=({"spec": {"suspend": True}},),

@@ -303,6 +303,38 @@ def test_a_recorded_place_stays_and_its_own_secret_may_be_replaced() -> None:
     assert made.location == msgspec.structs.replace(LOCATION, credentials_secret="rotated")
 
 
+COMMAND = {"prompt": None, "command": ["python", "-m", "work"]}
+
+
+def test_a_command_needs_no_model_and_gets_a_place_for_its_folder() -> None:
+    settings = msgspec.structs.replace(SETTINGS, model=None)
+    given = task(spec=COMMAND)
+    plan = pods.plan(task=given, settings=settings)
+    assert plan.spec.command == ("python", "-m", "work")
+    made = pods.render(task=given, plan=plan, settings=settings, attempt=1)["spec"]
+    assert {"name": "agenttask-program", "emptyDir": {}} in made["volumes"]
+    mount = {"name": "agenttask-program", "mountPath": contract.PROGRAM_DIR}
+    assert mount in made["containers"][0]["volumeMounts"]
+    assert made["containers"][0]["command"] == ["agenttask", "attempt"], "which starts the program as its child"
+
+
+def test_a_command_gets_none_of_the_default_models_keys() -> None:
+    names = {each["name"] for each in rendered(task(spec=COMMAND))["spec"]["containers"][0]["env"]}
+    assert "AGENTTASK_MODEL_API_KEY" not in names
+    assert assignment(rendered(task(spec=COMMAND))).spec.agent.model is None
+
+
+def test_a_command_may_work_on_a_volume_of_the_users() -> None:
+    mounts = [{"name": "large", "mountPath": f"{contract.PROGRAM_DIR}/"}]
+    made = rendered(task(spec={**COMMAND, "pod": {"volumeMounts": mounts}}))
+    assert [each["name"] for each in made["spec"]["volumes"] if each["name"] == "agenttask-program"] == []
+    assert [each for each in made["spec"]["containers"][0]["volumeMounts"] if "program" in each["mountPath"]] == mounts
+
+
+def test_an_agent_gets_no_place_for_a_folder() -> None:
+    assert "agenttask-program" not in json.dumps(rendered(task()))
+
+
 BARE_STORE = msgspec.structs.replace(SETTINGS, store=None)
 
 INVALID: dict[str, tuple[Task, str]] = {
@@ -345,6 +377,7 @@ def test_the_digest_changes_with_what_the_pod_is_made_from_and_with_nothing_else
     other = {
         "image": task(spec={"pod": {"image": "other"}}),
         "budget": task(spec={"budget": {"steps": 7}}),
+        "command": task(spec=COMMAND),
         "model": task(spec={"agent": {"model": {"baseURL": "https://mine.example/v1", "name": "mine"}}}),
     }
     assert {name for name, one in other.items() if digest(one) == plain} == set()
