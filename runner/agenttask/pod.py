@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from agenttask.status_api import StatusApi
 
 DEFAULT_GRACE_SECONDS: Final = 30.0
-
+_PR_SET_DUMPABLE: Final = 4
 _Early = list[int]
 """Signals that came before the event loop listened."""
 
 
 def attempt(*, assignment_path: Path, token_dir: Path, program_dir: Path, termination_path: Path) -> int:
     """Run one attempt; the exit code. The termination message is written whatever happens."""
+    _close_memory()
     early: _Early = []
     # Process 1 of a container does not even hear a signal that it has no handler for.
     signal.signal(signal.SIGTERM, lambda number, _: early.append(number))
@@ -66,6 +68,11 @@ def pod_uid() -> str:
     if not (found := os.environ.get(ENV_POD_UID)):
         raise SpecInvalid(f"{ENV_POD_UID} is not set")
     return found
+
+
+def _close_memory() -> None:
+    """Keep tools and programs, which run as the same user, from our memory and environment in /proc: keys are there."""
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
 
 
 def _read(path: Path) -> Assignment:
