@@ -27,7 +27,6 @@ from agenttask.agent.events import (
     ToolReturned,
     decode,
     encode,
-    replies_in,
 )
 from agenttask.agent.frozen import freeze, thaw
 from agenttask.agent.reducer import fold
