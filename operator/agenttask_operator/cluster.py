@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlencode
@@ -167,6 +167,19 @@ class Cluster:
         selector = f"{contract.LABEL_TASK}={meta.name}"
         found = self._list(f"/api/v1/namespaces/{meta.namespace}/pods", page=PAGE, labelSelector=selector)
         return tuple([pod async for raw in found if (pod := read_pod(raw)).owned_by(meta.uid)])
+
+    async def pods_named(self, *, task: Task, names: Iterable[str]) -> tuple[Pod, ...]:
+        """Those of these pods that there are and that `pods_of` would find."""
+        meta = task.metadata
+        found = []
+        for name in names:
+            try:
+                pod = await self.get_pod(namespace=meta.namespace, name=name)
+            except NotFoundError:
+                continue
+            if pod.task == meta.name and pod.owned_by(meta.uid):
+                found.append(pod)
+        return tuple(found)
 
     async def complaint(self, pod: Pod) -> Complaint | None:
         """What its kubelet says of a pod that it cannot set up."""

@@ -24,6 +24,7 @@ from agenttask_operator.metrics import Metrics
 from agenttask_operator.observed import Metadata, Phase, Task, read_pod, read_task
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Departed, Key
+from agenttask_operator.roster import Roster
 
 RETRY_SECONDS: Final = 1.0
 
@@ -66,13 +67,17 @@ class Inbox:
     Args:
         queue: where keys go while this operator leads; a standby only keeps count.
         departed: where deleted pods are remembered.
+        roster: told which pods there are.
         fleet: shown every task.
     """
 
-    def __init__(self, *, queue: Queue[Key], departed: Departed, fleet: Fleet | None = None) -> None:
+    def __init__(
+        self, *, queue: Queue[Key], departed: Departed, roster: Roster | None = None, fleet: Fleet | None = None
+    ) -> None:
         self._queue = queue
         self._fleet = fleet or Fleet(metrics=Metrics(), clock=time.time)
         self._departed = departed
+        self._roster = roster or Roster()
         self._inputs: dict[str, tuple[object, ...]] = {}
         self._tasks = Shown()
         self._pods = Shown()
@@ -112,8 +117,10 @@ class Inbox:
         if kind == "DELETED":
             self._departed.keep(pod)
             self._pods.forget(pod.metadata.uid)
+            self._roster.drop(pod.metadata.uid)
         else:
             self._pods.add(pod.metadata)
+            self._roster.add(pod)
         if pod.task:
             self._add(Key(pod.metadata.namespace, pod.task))
 

@@ -74,10 +74,14 @@ async def resync(*, cluster: Cluster, reconciler: Reconciler, queue: Queue[Key],
     """Look at every task as listed and queue those that need something. Returns which watch is silent, if one is."""
     owned: dict[tuple[str, str | None], list[Pod]] = defaultdict(list)
     pods: dict[str, int] = {}
+    roster = reconciler.roster
+    before = roster.known()
     async for pod in cluster.pods():
+        roster.add(pod)
         pods[pod.metadata.uid] = int(pod.metadata.resource_version)
         for owner in pod.metadata.owner_references:
             owned[owner.uid, pod.task].append(pod)
+    roster.settle(before=before, listed=pods.keys())
     tasks: dict[str, int] = {}
     async for task in cluster.tasks():
         meta = task.metadata
@@ -126,7 +130,9 @@ class Operator:
             ledger=Ledger(self._metrics),
         )
         fleet = Fleet(metrics=self._metrics, clock=time.time)
-        self._inbox = Inbox(queue=self._queue, departed=self._reconciler.departed, fleet=fleet)
+        self._inbox = Inbox(
+            queue=self._queue, departed=self._reconciler.departed, roster=self._reconciler.roster, fleet=fleet
+        )
         self._metrics.watch(metrics.LEADER, value=lambda: self._inbox.leading)
         self._namespaces = config.watch_namespaces
         self._resync_seconds: float = config.resync_seconds

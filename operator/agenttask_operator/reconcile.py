@@ -31,6 +31,7 @@ from agenttask_operator.ledger import Ledger
 from agenttask_operator.metrics import Metrics
 from agenttask_operator.observed import Complaint, Pod, Task
 from agenttask_operator.pods import SpecInvalidError
+from agenttask_operator.roster import Roster
 from agenttask_operator.settings import Settings
 
 MAX_REFUSAL_SECONDS: Final = 30
@@ -103,6 +104,7 @@ class Reconciler:
         self._refusals: dict[Key, Refusal] = {}
         self._complaints: dict[Key, Complaint] = {}
         self.departed = Departed()
+        self.roster = Roster()
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one task forward. Returns in how many seconds to look again, None if an event will tell.
@@ -134,9 +136,22 @@ class Reconciler:
             task = await self._cluster.get_task(namespace=key.namespace, name=key.name)
         except NotFoundError:
             return None
-        found = await self._cluster.pods_of(task)
+        found = await self._pods_of(task)
         await self._ask(key=key, pod=fold.current_pod(task=task, found=found))
         return self._snapshot(task=task, pods=found, source=await self._source_of(task))
+
+    async def _pods_of(self, task: Task) -> tuple[Pod, ...]:
+        meta = task.metadata
+        names = self.roster.of(namespace=meta.namespace, task=meta.name)
+        if names is None:
+            return await self._cluster.pods_of(task)
+        if task.status.attempt:
+            names |= {contract.pod_name(task=meta.name, attempt=task.status.attempt)}
+        found = await self._cluster.pods_named(task=task, names=sorted(names))
+        for pod in found:
+            # The watch may be late, and what is to be deleted has to be found again if that fails.
+            self.roster.add(pod)
+        return found
 
     async def _ask(self, *, key: Key, pod: Pod | None) -> None:
         """Keep what the kubelet says of a pod that is slow to be set up; resyncs decide on it too."""

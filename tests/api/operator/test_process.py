@@ -95,7 +95,7 @@ async def taken(queue: Queue[Key]) -> list[Key]:
 
 def parts(world: World) -> tuple[Queue[Key], Noting]:
     queue: Queue[Key] = Queue(later=asyncio.get_running_loop().call_later)
-    inbox = Noting(queue=queue, departed=world.operator.departed)
+    inbox = Noting(queue=queue, departed=world.operator.departed, roster=world.operator.roster)
     inbox.leading = True
     return queue, inbox
 
@@ -178,6 +178,26 @@ async def test_a_resync_finds_what_the_watches_missed_and_nothing_else(world: Wo
     assert await resync(cluster=world.cluster, reconciler=world.operator, queue=queue, inbox=inbox) == "tasks"
     assert key not in await taken(queue)
     assert world.writes.done == writes
+
+
+async def test_a_pod_that_no_watch_has_shown_is_found_by_a_resync_and_deleted(world: World) -> None:
+    queue, inbox = parts(world)
+    world.apply()
+    await world.settle()
+    late = world.pod(1)
+    assert late is not None
+    world.delete_pod(1, grace=0)
+    await world.settle()
+    await resync(cluster=world.cluster, reconciler=world.operator, queue=queue, inbox=inbox)
+    await taken(queue)
+    world.make_again(late)
+    await world.settle()
+    # From the first listing on, pods are read by name, and nothing has named this one.
+    assert world.pods == [f"{world.name}-1", f"{world.name}-2"]
+    await resync(cluster=world.cluster, reconciler=world.operator, queue=queue, inbox=inbox)
+    assert Key(world.copy.namespace, world.name) in await taken(queue)
+    await world.settle()
+    assert world.pods == [f"{world.name}-2"]
 
 
 async def test_one_of_two_leads_and_the_other_follows_when_it_lets_go(api: WatchedCluster, copy: Copy) -> None:

@@ -218,6 +218,12 @@ class World:
         }
         self._admin.must("POST", f"/api/v1/namespaces/{self.copy.namespace}/pods", body=pod)
 
+    def make_again(self, pod: Object) -> None:
+        """Make a pod that is gone once more, as an operator does that was stalled for long."""
+        meta = {key: pod["metadata"][key] for key in ("name", "labels", "annotations", "ownerReferences")}
+        path = f"/api/v1/namespaces/{self.copy.namespace}/pods"
+        self._admin.must("POST", path, body={"metadata": meta, "spec": pod["spec"]})
+
     def unlabel(self, attempt: int, label: str) -> None:
         """Take a label off the pod, as a careless `kubectl label` does."""
         body = {"metadata": {"labels": {label: None}}}
