@@ -74,6 +74,7 @@ async def run(*, environment: Environment, release: Release, options: argparse.N
         group=release.group,
         folder=folder,
         profile=options.profile,
+        workers=options.workers,
     )
     bench = Bench(api=api, tasks=tasks, operator=operator, group=release.group, window_seconds=options.window_seconds)
     try:
@@ -120,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--losses", type=int, default=100, help="and of as many others, one by one")
     parser.add_argument("--standing", type=_numbers, default=[100, 1000, 10000], help="tasks that are just there")
     parser.add_argument("--window-seconds", type=float, default=75, help="how long those are watched")
+    parser.add_argument("--workers", type=int, help="keys the operator works on at once")
     parser.add_argument("--profile", type=Path, help="where the operator leaves cProfile's statistics at its last end")
     parser.add_argument("--output", type=Path, default=Path("build/bench/operator.json"))
     options = parser.parse_args(arguments)

@@ -43,10 +43,19 @@ class Operator:
         group: the API group.
         folder: for its files.
         profile: where cProfile's statistics go; None without.
+        workers: how many keys are worked on at once; None for its own default.
     """
 
     def __init__(
-        self, *, api: Api, kubeconfig: Path, namespace: str, group: str, folder: Path, profile: Path | None
+        self,
+        *,
+        api: Api,
+        kubeconfig: Path,
+        namespace: str,
+        group: str,
+        folder: Path,
+        profile: Path | None,
+        workers: int | None,
     ) -> None:
         self._api = api
         self._kubeconfig = kubeconfig
@@ -55,13 +64,15 @@ class Operator:
         self._group = group
         self._folder = folder
         self._profile = profile
+        self._workers = workers
         self._facts = folder / "facts.json"
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> float:
         """Start it and return when, on the clock of `time.monotonic`. It need not be ready yet."""
         config = self._folder / "config.yaml"
-        config.write_text(yaml.safe_dump({**_CONFIG, "leaderElection": {"leaseName": self._account}}))
+        more = {"leaderElection": {"leaseName": self._account}, **({"workers": self._workers} if self._workers else {})}
+        config.write_text(yaml.safe_dump({**_CONFIG, **more}))
         identity = self._folder / "operator.kubeconfig"
         identity.write_text(await self._identity())
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KUBERNETES_")}
