@@ -6,6 +6,7 @@ raised stays, since what a run holds in memory grows with its conversation.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -70,13 +71,13 @@ def _bound(spec: Mapping[str, Any]) -> int | None:
 
 
 def _bytes(quantity: object) -> int | None:
-    """A quantity in bytes; None where it is none."""
+    """A quantity in whole bytes, rounded up as the API server does; None where it is none, or 0, which is no limit."""
     found = _QUANTITY.fullmatch(str(quantity)) if isinstance(quantity, int | str) else None
     if found is None:
         return None
     unit = found[2] or ""
     scale = _UNITS.get(unit) or (Decimal(f"1{unit}") if unit else Decimal(1))
-    return int(Decimal(found[1]) * scale)
+    return math.ceil(Decimal(found[1]) * scale) or None
 
 
 def _words(amount: int) -> str:

@@ -45,7 +45,9 @@ LIMITS: dict[str, tuple[dict[str, Any], Attempt | None, str | None]] = {
     "decimal units": (spec("500M"), killed(), "1000000000"),
     "plain bytes": (spec(1024), killed(), "2Ki"),
     "an exponent": (spec("1e3"), killed(), "2000"),
+    "less than a byte counts as one": (spec("100m"), killed(), "2"),
     "a limit that is none": (spec("much"), killed(), None),
+    "a limit of 0 limits nothing": (spec("0"), killed(), None),
 }
 
 
@@ -68,6 +70,14 @@ def test_an_oom_whose_next_attempt_gets_more_is_no_failure_and_waits_for_nothing
     assert after.attempts[0].message == (
         "The container went over its memory limit (exit code 137). The next attempt gets 1Gi."
     )
+
+
+@pytest.mark.parametrize("own", ["0", "0.0", "much"])
+def test_an_oom_without_a_limit_to_raise_is_a_failure_and_waits(own: str) -> None:
+    of = task(status=status(entry(1), pod_uid="pod-1"), spec=spec(own))
+    after = decide(snapshot=snapshot(of, pod(owner=of, state=OOM, phase="Failed")), now=NOW).status
+    assert after is not None
+    assert (after.reason, after.counts) == (Reason.BACKING_OFF, Counts(failures=1, ooms=1))
 
 
 def test_an_oom_at_the_bound_is_a_failure() -> None:
