@@ -107,7 +107,7 @@ class Inbox:
             if self._inputs.get(uid) == inputs:
                 return
             self._inputs[uid] = inputs
-            if kind is None and task.status.phase in {Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED}:
+            if kind is None and _is_over(task):
                 return
         self._add(Key(task.metadata.namespace, task.metadata.name))
 
@@ -143,6 +143,12 @@ class Inbox:
             self._queue.add(key)
 
 
+def _is_over(task: Task) -> bool:
+    """Whether it has ended, and nobody waits for its purge: after a restart there are thousands of them."""
+    ended = task.status.phase in {Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED}
+    return ended and task.metadata.deletion_timestamp is None
+
+
 def _inputs(task: Task) -> tuple[object, ...]:
     """All of a task that is the operator's to react to; the rest it wrote itself, or is progress."""
     point, retry = task.checkpoint, task.status.retry
@@ -150,6 +156,8 @@ def _inputs(task: Task) -> tuple[object, ...]:
     return (
         task.metadata.generation,
         task.metadata.deletion_timestamp,
+        # Replacing an object takes its finalizers away, unless whoever does it knows of them.
+        task.guarded,
         (point.attempt, point.resumed_from, point.damage) if point is not None else None,
         # Whether a task that stalled has come further: its first step is what tells that it is over.
         stalls and point is not None and retry is not None and point.progress_digest != retry.progress_digest,

@@ -107,6 +107,23 @@ def test_of_what_a_listing_finds_only_the_unfinished_is_work(inbox: Inbox, queue
     assert queue.added == [KEY]
 
 
+def test_a_finished_task_that_was_deleted_unseen_and_waits_for_its_purge_is_work(inbox: Inbox, queue: Recorder) -> None:
+    inbox.task(kind=None, raw=raw_task(phase="Completed"))
+    deleted = raw_task(version=6, generation=2, phase="Completed")
+    deleted["metadata"] |= {"deletionTimestamp": "2026-03-01T12:00:00Z", "finalizers": [contract.FINALIZER]}
+    inbox.task(kind=None, raw=deleted)
+    assert queue.added == [KEY]
+
+
+def test_a_task_that_lost_its_guard_is_work(inbox: Inbox, queue: Recorder) -> None:
+    guarded = raw_task()
+    guarded["metadata"]["finalizers"] = [contract.FINALIZER]
+    inbox.task(kind="ADDED", raw=guarded)
+    queue.added.clear()
+    inbox.task(kind="MODIFIED", raw=raw_task(version=6))
+    assert queue.added == [KEY]
+
+
 def test_every_pod_event_is_work_and_a_deleted_pod_is_remembered(
     inbox: Inbox, queue: Recorder, departed: Departed
 ) -> None:
