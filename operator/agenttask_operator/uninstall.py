@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 from agenttask_operator import settings
 from agenttask_operator.cluster import Cluster, ConflictError, NotFoundError
+from agenttask_operator.observed import Task
 
 POLL_SECONDS: Final = 1.0
 
@@ -35,9 +36,7 @@ async def let_go(
     freed, left = 0, True
     while left:
         left = False
-        async for task in cluster.tasks():
-            if not task.guarded:
-                continue
+        async for task in _guarded(cluster):
             # Looked at once more: an operator that is on its way out may have had one last write under way.
             left = True
             try:
@@ -47,6 +46,16 @@ async def let_go(
             freed += 1
             logger.info("%s/%s no longer waits for a purge", task.metadata.namespace, task.metadata.name)
     return freed
+
+
+async def _guarded(cluster: Cluster) -> AsyncIterator[Task]:
+    """The tasks that wait; none where AgentTasks are not even known any more, since the CRD took them along."""
+    try:
+        async for task in cluster.tasks():
+            if task.guarded:
+                yield task
+    except NotFoundError:
+        return
 
 
 async def _run() -> None:
