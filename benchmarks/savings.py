@@ -65,8 +65,6 @@ class Paid(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
     after_failure_calls: int
     """Those made after the first failure."""
-    hours: float
-    """By the run's own clock."""
 
 
 class Saving(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +139,6 @@ async def _paid(scenario: Scenario, *, failures: Sequence[int], keep: bool) -> P
         calls=len(world.model_calls),
         tokens=sum(len(request) // BYTES_PER_TOKEN + REPLY_TOKENS for request in world.model_calls),
         after_failure_calls=len(world.model_calls) - (at_first_failure or 0),
-        hours=task.clock.monotonic() / 3600,
     )
 
 
