@@ -1,7 +1,8 @@
 """A writer of fifty records, snapshots, files attached and retention among them, in a process that may be told to die
 of SIGKILL.
 
-A place is a call of the store: before it, after the store has done it but with the answer lost, or after its answer.
+A place is a call of the store: before it, after the store has done it but with the answer lost, or after its answer; or
+it is a file operation below the store's root.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import hashlib
 import os
 import signal
+import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from enum import StrEnum
@@ -29,6 +31,8 @@ STEPS: Final = 48
 POLICY: Final = Policy(snapshot_every=8, keep_last=1)
 """Retention as sharp as it can be: nothing stands behind the newest snapshot."""
 
+_FILE_OPERATIONS: Final = frozenset({"open", "os.link", "os.mkdir", "os.remove", "os.scandir"})
+
 
 class When(StrEnum):
     """Where around a call a process dies."""
@@ -36,10 +40,11 @@ class When(StrEnum):
     BEFORE = "before"
     ANSWER_LOST = "done, its answer lost"
     AFTER = "after"
+    FILE_OPERATION = "before a file operation"
 
 
 class Place(NamedTuple):
-    """The n-th call of the store, counted from 1."""
+    """The n-th call of the store, or operation, counted from 1."""
 
     when: When
     number: int
@@ -88,6 +93,10 @@ def steps_of(restored: Restored) -> list[int]:
     return steps
 
 
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Writer:
     """Restores, does the steps that are left, at most `steps`, and finishes. Each acknowledged step goes into
     `acknowledged`."""
@@ -100,16 +109,22 @@ class Writer:
         self._acknowledged = acknowledged
         self._dies = dies
         self._steps = steps
+        self._operations = 0
 
     def run(self) -> None:
         """The process's whole life."""
+        if self._dies is not None and self._dies.when is When.FILE_OPERATION:
+            sys.addaudithook(self._audit)
         asyncio.run(self._write())
+
+    def _audit(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event in _FILE_OPERATIONS and str(arguments[0]).startswith(str(self._root)):
+            self._operations += 1
+            if self._dies == (When.FILE_OPERATION, self._operations):
+                die()
 
     def _store(self) -> FaultyStore:
         dies = self._dies
-
-        def die() -> None:
-            os.kill(os.getpid(), signal.SIGKILL)
 
         async def before(call: Call) -> Fault:
             if dies == (When.BEFORE, call.number):

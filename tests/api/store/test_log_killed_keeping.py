@@ -1,4 +1,6 @@
-"""A writer of fifty records killed at every single call of its store; snapshots, files and retention are among them."""
+"""A writer of fifty records killed at every single call of its store; snapshots, files and retention are among them.
+And one of a few, killed between any two file operations.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +31,9 @@ from tests.api.store.killed_keeper import (
 AT_ONCE = max(2, os.cpu_count() or 2)
 EVERY_CALL = 120
 """An undisturbed run makes more calls than this."""
+FEW_STEPS = 3
+EVERY_OPERATION = 40
+"""As many file operations, at least, make so few steps."""
 MORE_STEPS = 4
 """What a successor does before it finishes: enough to come to a snapshot where one is due."""
 
@@ -55,16 +60,16 @@ async def judge(root: Path, promised: list[int], *, finished: bool) -> None:
     assert len(seen.snapshots) <= POLICY.keep_last + 2, "retention has done its work, but for what was under way"
 
 
-def killed_at(root: Path, place: Place) -> bool:
-    """One life, and a shorter one of its successor; whether the first was killed."""
+def killed_at(root: Path, place: Place, *, steps: int = STEPS) -> bool:
+    """One life of so many steps, and a shorter one of its successor; whether the first was killed."""
     root.mkdir()
     acknowledged, again, store = root / "acknowledged", root / "again", root / "store"
     for file in (acknowledged, again):
         file.touch()
     store.mkdir()
-    code = run(Writer(root=store, attempt=1, acknowledged=acknowledged, dies=place))
+    code = run(Writer(root=store, attempt=1, acknowledged=acknowledged, dies=place, steps=steps))
     assert code in (0, -signal.SIGKILL), code
-    over = STEPS in _lines(acknowledged)
+    over = steps in _lines(acknowledged)
     if (store / PREFIX / "log").exists():
         asyncio.run(judge(store, _lines(acknowledged), finished=over))
     assert run(Writer(root=store, attempt=2, acknowledged=again, steps=MORE_STEPS)) == 0
@@ -77,16 +82,25 @@ def _lines(file: Path) -> list[int]:
     return [int(line) for line in file.read_text().split()]
 
 
-@pytest.mark.parametrize("when", When)
-def test_a_writer_killed_at_every_store_call_of_fifty_records_loses_nothing_acknowledged(
-    tmp_path: Path, when: When
-) -> None:
+def killed_everywhere(folder: Path, when: When, *, steps: int) -> int:
+    """A life for each place of this kind; how many there are, or a few more."""
     number, killed = 0, True
     with ThreadPoolExecutor(AT_ONCE) as threads:
         while killed:
             batch = range(number + 1, number + 1 + 4 * AT_ONCE)
             number = batch[-1]
-            lives = [threads.submit(killed_at, tmp_path / f"{each}", Place(when, each)) for each in batch]
+            lives = [threads.submit(killed_at, folder / f"{each}", Place(when, each), steps=steps) for each in batch]
             ends = [life.result() for life in lives]
             killed = all(ends)
-    assert number > EVERY_CALL
+    return number
+
+
+@pytest.mark.parametrize("when", [When.BEFORE, When.ANSWER_LOST, When.AFTER])
+def test_a_writer_killed_at_every_store_call_of_fifty_records_loses_nothing_acknowledged(
+    tmp_path: Path, when: When
+) -> None:
+    assert killed_everywhere(tmp_path, when, steps=STEPS) > EVERY_CALL
+
+
+def test_a_writer_killed_between_any_two_file_operations_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    assert killed_everywhere(tmp_path, When.FILE_OPERATION, steps=FEW_STEPS) > EVERY_OPERATION

@@ -22,21 +22,22 @@ from agenttask.agent.events import (
 from agenttask.agent.reducer import fold
 from agenttask.agent.state import AUTHOR, KEPT_LATENCIES, State
 
+from tests.unit.agent.replies import replied
+
 CENT = Decimal("0.01")
 
 
 def reply(*failed: Try, model: str = "m", cost: Decimal | None = CENT, first_ms: int = 5) -> Replied:
     """An unusable reply, so that the model is asked again and again."""
-    return Replied(
-        message={"role": "assistant", "content": "hm", "reasoning": "private"},
-        finish_reason="length",
+    return replied(
+        "hm",
+        finish="length",
         tokens=Tokens(prompt=100, completion=10, cached=40, reasoning=4),
         model=model,
-        asked=model,
-        ms=9,
         first_ms=first_ms,
-        cost_usd=cost,
+        cost=cost,
         failed=failed,
+        reasoning="private",
     )
 
 

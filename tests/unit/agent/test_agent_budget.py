@@ -16,21 +16,18 @@ from agenttask.agent.state import State
 from agenttask.contract import Budget, Exit, Outcome
 
 from tests.unit.agent.conftest import PRICE, Attempts, Killed
+from tests.unit.agent.replies import replied
 
 START = fold([(2, Started(prompt="p" * 400))])
 
 
 def after(*, prompt: int, completion: int, text: str = "hm", cost: str | None = None) -> State:
     """The state after one unusable reply with this usage."""
-    reply = Replied(
-        message={"role": "assistant", "content": text},
-        finish_reason="length",
+    reply = replied(
+        text,
+        finish="length",
         tokens=Tokens(prompt=prompt, completion=completion),
-        model="m",
-        asked="m",
-        ms=1,
-        first_ms=1,
-        cost_usd=None if cost is None else Decimal(cost),
+        cost=None if cost is None else Decimal(cost),
     )
     return reduce(START, reply, seq=3)
 
@@ -116,9 +113,7 @@ def test_lost_calls_are_paid_for_too() -> None:
 
 
 def unpriced(*, prompt: int, completion: int) -> Replied:
-    message = {"role": "assistant", "content": "hm"}
-    tokens = Tokens(prompt=prompt, completion=completion)
-    return Replied(message=message, finish_reason="length", tokens=tokens, model="m", asked="m", ms=1, first_ms=1)
+    return replied("hm", finish="length", tokens=Tokens(prompt=prompt, completion=completion))
 
 
 async def test_a_run_stops_before_the_call_its_money_does_not_pay_for(attempts: Attempts) -> None:

@@ -20,24 +20,14 @@ from agenttask.agent.state import DROPPED, State
 from agenttask.contract import Budget, Checkpoint, Outcome
 
 from tests.unit.agent.conftest import Attempts, Killed
+from tests.unit.agent.replies import replied, tool_call
 
 LONG = "x" * 4000
 
 
 def reply(text: str = "", *, call: int | None = None) -> Replied:
-    message: dict[str, Any] = {"role": "assistant", "content": text}
-    if call is not None:
-        function = {"name": "echo", "arguments": f'{{"n": {call}}}'}
-        message["tool_calls"] = [{"id": f"c{call}", "type": "function", "function": function}]
-    return Replied(
-        message=message,
-        finish_reason="stop" if call is None else "tool_calls",
-        tokens=Tokens(prompt=10, completion=1),
-        model="m",
-        asked="m",
-        ms=1,
-        first_ms=1,
-    )
+    calls = [] if call is None else [tool_call("echo", f'{{"n": {call}}}', provider_id=f"c{call}")]
+    return replied(text, *calls, tokens=Tokens(prompt=10, completion=1))
 
 
 def turns(count: int, *, result: str = LONG, then: tuple[Event, ...] = ()) -> State:

@@ -13,18 +13,12 @@ from agenttask.agent.state import State
 from agenttask.agent.turn import Action, CallModel, Finish, next_action
 from agenttask.contract import Budget
 
+from tests.unit.agent.replies import replied, tool_call
+
 
 def reply(*ids: str, text: str | None = None, finish: str = "stop") -> Replied:
-    calls = [{"id": each, "type": "function", "function": {"name": "t", "arguments": "{}"}} for each in ids]
-    message = {"role": "assistant", "content": text} | ({"tool_calls": calls} if calls else {})
-    return Replied(
-        message=message,
-        finish_reason=finish,
-        tokens=Tokens(prompt=5, completion=1),
-        model="m",
-        asked="m",
-        ms=1,
-        first_ms=1,
+    return replied(
+        text, *(tool_call(provider_id=each) for each in ids), tokens=Tokens(prompt=5, completion=1), finish=finish
     )
 
 

@@ -24,19 +24,16 @@ from agenttask.agent.frozen import freeze, thaw
 from agenttask.agent.reducer import fold
 from agenttask.agent.state import State
 
+from tests.unit.agent.replies import replied, tool_call
+
 
 def reply(*ids: str, text: str | None = None, finish: str = "stop") -> Replied:
-    calls = [{"id": each, "type": "function", "function": {"name": "t", "arguments": "{}"}} for each in ids]
-    message = {"role": "assistant", "content": text} | ({"tool_calls": calls} if calls else {})
-    return Replied(
-        message=message,
-        finish_reason=finish,
+    return replied(
+        text,
+        *(tool_call(provider_id=each) for each in ids),
         tokens=Tokens(prompt=5, completion=1),
-        model="m",
-        asked="m",
-        ms=1,
-        first_ms=1,
-        cost_usd=Decimal("0.0000123"),
+        finish=finish,
+        cost=Decimal("0.0000123"),
     )
 
 

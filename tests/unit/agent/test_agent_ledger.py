@@ -15,7 +15,6 @@ from agenttask.agent.events import (
     Replied,
     Settled,
     Started,
-    Tokens,
     ToolReturned,
     Withdrawn,
     decode,
@@ -27,33 +26,12 @@ from agenttask.agent.state import Call, State
 from agenttask.agent.turn import CallModel, Finish, Intend, RunCalls, Settle, next_action
 from agenttask.contract import Budget
 
+from tests.unit.agent.replies import replied, tool_call
+
 
 def asks(*tools: str) -> Replied:
     """A reply with a call of each tool, all with the same id."""
-    calls = [{"id": "call_0", "type": "function", "function": {"name": tool, "arguments": "{}"}} for tool in tools]
-    message: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": calls}
-    return Replied(
-        message=message,
-        finish_reason="tool_calls",
-        tokens=Tokens(prompt=1, completion=1),
-        model="m",
-        asked="m",
-        ms=1,
-        first_ms=1,
-    )
-
-
-def says(text: str) -> Replied:
-    message = {"role": "assistant", "content": text}
-    return Replied(
-        message=message,
-        finish_reason="stop",
-        tokens=Tokens(prompt=1, completion=1),
-        model="m",
-        asked="m",
-        ms=1,
-        first_ms=1,
-    )
+    return replied(None, *map(tool_call, tools))
 
 
 def returned(call: str, *, by: Settled | None = None) -> ToolReturned:
@@ -146,7 +124,7 @@ DOUBTS = {
 def test_what_comes_to_light_later_is_told_to_the_model_even_behind_its_answer(
     events: tuple[Event, ...], repeated: bool
 ) -> None:
-    state = after(*ASKED, INTENT, LOST, *events, says("done"))
+    state = after(*ASKED, INTENT, LOST, *events, replied("done"))
     assert isinstance(next_action(state=state, budget=Budget(), guarded={"pay"}), Finish)
     (doubt,) = state.doubted
     assert (doubt.call, doubt.tool, doubt.repeated) == ("3.0", "pay", repeated)

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 from agenttask.agent.checks import check_answer, check_schemas
-from agenttask.agent.events import AnswerRefused, Replied, Started, Tokens
+from agenttask.agent.events import AnswerRefused, Replied, Started
 from agenttask.agent.output import Accepted, Refused, examine, finish_schema, system_prompt
 from agenttask.agent.reducer import FINISHED, FINISHED_EARLY, FINISHED_WITHOUT, NOT_FINISHED, fold
 from agenttask.agent.turn import MAX_REFUSED_ANSWERS, AskAgain, CallModel, RunCalls, next_action
@@ -17,6 +17,7 @@ from agenttask.contract import Agent, Budget, HttpTool, Outcome, Output, Tool
 from agenttask.errors import SpecInvalid
 
 from tests.unit.agent.conftest import Attempts, Killed
+from tests.unit.agent.replies import replied, tool_call
 
 RIVERS: dict[str, Any] = {
     "type": "object",
@@ -135,27 +136,9 @@ def test_a_good_one_is_not() -> None:
     check_schemas(Agent(output=SCHEMA, tools=(Tool(name="t", parameters=RIVERS, command=("date",)),)))
 
 
-def says(text: str) -> Replied:
-    return Replied(
-        message={"role": "assistant", "content": text},
-        finish_reason="stop",
-        tokens=Tokens(prompt=1, completion=1),
-        model="m",
-        asked="m",
-        first_ms=1,
-        ms=1,
-    )
-
-
 def calls(*asked: tuple[str, str]) -> Replied:
     """A reply with calls: name and arguments of each."""
-    each = [
-        {"id": f"c{i}", "type": "function", "function": {"name": name, "arguments": arguments}}
-        for i, (name, arguments) in enumerate(asked)
-    ]
-    return msgspec.structs.replace(
-        says(""), message={"role": "assistant", "content": None, "tool_calls": each}, finish_reason="tool_calls"
-    )
+    return replied(None, *(tool_call(*each, provider_id=f"c{i}") for i, each in enumerate(asked)))
 
 
 START = Started(prompt="p", finish=True)
@@ -200,7 +183,7 @@ def test_without_finish_a_tool_of_that_name_is_a_tool() -> None:
 
 
 def test_words_do_not_end_a_run_that_is_to_end_by_a_tool() -> None:
-    state = fold([(2, START), (3, says("I think."))])
+    state = fold([(2, START), (3, replied("I think."))])
     assert state.answer is None
     assert state.conversation[-1] == {"role": "user", "content": NOT_FINISHED}
     assert isinstance(next_action(state=state, budget=Budget()), CallModel)
@@ -208,11 +191,11 @@ def test_words_do_not_end_a_run_that_is_to_end_by_a_tool() -> None:
 
 def test_the_model_is_asked_again_a_few_times_and_not_for_ever() -> None:
     agent = Agent(output=JSON)
-    events: list[Any] = [Started(prompt="p"), says("no")]
+    events: list[Any] = [Started(prompt="p"), replied("no")]
     for _ in range(MAX_REFUSED_ANSWERS):
         action = next_action(state=fold(list(enumerate(events, 2))), budget=Budget(), agent=agent)
         assert isinstance(action, AskAgain)
-        events += [AnswerRefused(why=action.why), says("no")]
+        events += [AnswerRefused(why=action.why), replied("no")]
     state = fold(list(enumerate(events, 2)))
     action = next_action(state=state, budget=Budget(), agent=agent)
     ended = getattr(action, "ended", None)

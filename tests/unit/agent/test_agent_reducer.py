@@ -15,7 +15,6 @@ from agenttask.agent.events import (
     Replied,
     Started,
     Stopped,
-    Tokens,
     ToolReturned,
     decode,
     encode,
@@ -23,40 +22,25 @@ from agenttask.agent.events import (
 from agenttask.agent.reducer import CUT_REASONS, EMPTY_REPLY, fold
 from agenttask.agent.state import PLACEHOLDER, AttemptTally, State
 
+from tests.unit.agent.replies import replied, tool_call
+
 START: tuple[Event, ...] = (Claimed(attempt=1), Started(prompt="What is 1+1?"))
 ASKED = {"role": "user", "content": "What is 1+1?"}
 
 
-def asks(*calls: dict[str, Any], finish: str = "tool_calls", **message: Any) -> Replied:
+def asks(*calls: dict[str, Any], content: Any = None, finish: str = "tool_calls", **message: Any) -> Replied:
     """A reply with tool calls."""
-    content = {"role": "assistant", "content": None, "tool_calls": list(calls), **message}
-    return Replied(
-        message=content,
-        finish_reason=finish,
-        tokens=Tokens(prompt=10, completion=2),
-        model="m",
-        asked="m",
-        ms=5,
-        first_ms=5,
-    )
+    return replied(content, *calls, finish=finish, **message)
 
 
 def says(content: Any, *, finish: str = "stop", **message: Any) -> Replied:
     """A reply without tool calls."""
-    return Replied(
-        message={"role": "assistant", "content": content, **message},
-        finish_reason=finish,
-        tokens=Tokens(prompt=10, completion=2),
-        model="m",
-        asked="m",
-        ms=5,
-        first_ms=5,
-    )
+    return replied(content, finish=finish, **message)
 
 
 def call(provider_id: str | None, name: str = "add", arguments: Any = '{"a":1}') -> dict[str, Any]:
     """One tool call as a provider writes it."""
-    return {"id": provider_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    return tool_call(name, arguments, provider_id=provider_id)
 
 
 def nested(depth: int) -> str:

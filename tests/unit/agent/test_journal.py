@@ -15,6 +15,8 @@ from agenttask.log import Holder, Kind, Log, Patience, Policy, RecordRef, read
 from agenttask.store.faults import Call, Fault, FaultyStore
 from agenttask.store.memory import MemoryStore
 
+from tests.unit.agent.replies import replied, tool_call
+
 STARTED = Started(prompt="p")
 
 
@@ -127,16 +129,7 @@ async def test_an_event_of_a_later_version_is_refused() -> None:
 
 
 def asks(number: int) -> Replied:
-    call = {"id": f"c{number}", "type": "function", "function": {"name": "t", "arguments": "{}"}}
-    return Replied(
-        message={"role": "assistant", "content": None, "tool_calls": [call]},
-        finish_reason="tool_calls",
-        tokens=Tokens(prompt=5, completion=1),
-        model="m",
-        asked="m",
-        ms=1,
-        first_ms=1,
-    )
+    return replied(None, tool_call(provider_id=f"c{number}"), tokens=Tokens(prompt=5, completion=1))
 
 
 async def step(journal: Journal, number: int) -> None:
