@@ -1,4 +1,7 @@
-"""A tool server for the tests: `POST /<task>/number` answers {"number": f(n)} and counts who asked."""
+"""A tool server for the tests: `POST /<task>/number` answers {"number": f(n)} and counts who asked.
+
+With a use it takes effect; what it was told to hold back is an answer that nobody gets.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,17 @@ class ToolServer:
 
     def __init__(self, *, address: str) -> None:
         self._uses: list[Use] = []
-        uses = self._uses
+        self._held: dict[tuple[str, int], threading.Event] = {}
+        uses, held = self._uses, self._held
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 n = int(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["n"])
                 task = self.path.split("/")[1]
                 uses.append(Use(task=task, n=n, idempotency_key=self.headers.get("Idempotency-Key")))
+                if (task, n) in held:
+                    held[task, n].wait()
+                    return
                 body = json.dumps({"number": number_of(n)}).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -54,12 +61,18 @@ class ToolServer:
         """Where `task` is to send its calls."""
         return f"{self._base_url}/{task}/number"
 
+    def hold(self, *, task: str, n: int) -> None:
+        """Answer no call of `task` for `n` while this server runs; each is counted all the same."""
+        self._held[task, n] = threading.Event()
+
     def uses(self, *, task: str) -> list[Use]:
         """Every use by `task`, in the order of arrival."""
         return [use for use in self._uses if use.task == task]
 
     def close(self) -> None:
         """Stop serving."""
+        for event in self._held.values():
+            event.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=10)
