@@ -4,6 +4,9 @@
 //
 //   PUT /scripts/<model>            {"replies": [reply, …], "delayMs": 0}; a reply is an aimock response, or
 //                                   {"sum": true}: "The sum is N." over all numbers in the tool results so far
+//                                   {"callsUpTo": m, "tool": …, "limit": tokens} in place of replies: a call of the tool with
+//                                   {"n": 1}, 2, … as the conversation shows how far it got, a summary of it where no tools
+//                                   are offered, at m the answer; what is longer than the limit is refused as too long
 //                                   "faults": {"<n>": fault, …} in place of what is scripted, for the n-th call from 0:
 //                                   {"response": …} and options of an aimock fixture (chaos, latency, truncateAfterChunks)
 //   GET /scripts/<model>            {"arrivals": [ms, …]}: when each call arrived, Unix time in ms, those included
@@ -41,11 +44,28 @@ function addFaults(model, script) {
   }
 }
 
+// A model without memory: how far the work got it sees in its own calls, or in the summary it once made of them.
+function counted(request, { callsUpTo, tool, limit }) {
+  const size = Math.ceil(JSON.stringify(request).length / 4);
+  if (size > limit) {
+    const error = { message: "The request is longer than the context of the model.", type: "invalid_request_error", code: "context_length_exceeded" };
+    return { error, status: 400 };
+  }
+  const usage = { prompt_tokens: size, completion_tokens: 10, total_tokens: size + 10 };
+  const said = request.messages.flatMap((message) => [String(message.content ?? ""), ...(message.tool_calls ?? []).map((call) => call.function.arguments)]);
+  const done = said.flatMap((text) => [...text.matchAll(/(?:"n": ?|up to )(\d+)/g)].map((match) => Number(match[1])));
+  const newest = done.reduce((most, number) => Math.max(most, number), 0);
+  if (!request.tools?.length) return { content: `Counted up to ${newest}.`, usage };
+  if (newest === callsUpTo) return { content: `It is ${newest}.`, usage };
+  return { toolCalls: [{ id: `call_${newest + 1}`, name: tool, arguments: { n: newest + 1 } }], usage };
+}
+
 async function reply(request) {
   const script = scripts.get(request.model);
   const turn = request.messages.filter((message) => message.role === "assistant").length;
   script.arrivals.push(Date.now());
   if (script.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, script.delayMs));
+  if (script.callsUpTo) return counted(request, script);
   const scripted = script.replies[turn];
   if (scripted === undefined) return { error: { message: `script ends before turn ${turn}`, type: "invalid_request_error" }, status: 400 };
   if (!scripted.sum) return scripted;

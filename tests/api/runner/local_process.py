@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import signal
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ DYING_SECONDS = 0.03
 
 
 class Place(NamedTuple):
-    """Where to die: `before` or `after` the n-th call of the store, before its n-th `record`, or `during` the n-th call
-    of the model."""
+    """Where to die: `before` or `after` the n-th call of the store, before its n-th `record`, `during` the n-th call
+    of the model, or before the call that follows the n-th `summary` of it."""
 
     when: str
     number: int
@@ -51,6 +52,8 @@ class LocalProcess:
         os.environ.update(self.environment)
         if self.dies is not None and self.dies.when == "during":
             _die_during_model_call(self.dies.number)
+        if self.dies is not None and self.dies.when == "summary":
+            _die_after_summary(self.dies.number)
         with (
             self.answer.open("w") as answer,
             self.lines.open("a") as lines,
@@ -89,6 +92,23 @@ def _die_during_model_call(number: int) -> None:
         calls += request.url.path.endswith("/chat/completions")
         if calls == number:
             asyncio.get_running_loop().call_later(DYING_SECONDS, os.kill, os.getpid(), signal.SIGKILL)
+        return await send(transport, request)
+
+    httpx.AsyncHTTPTransport.handle_async_request = sending  # type: ignore[method-assign, assignment]
+
+
+def _die_after_summary(number: int) -> None:
+    """Let this process get its n-th summary and not live to send the call that goes on from there."""
+    send = httpx.AsyncHTTPTransport.handle_async_request
+    summaries = 0
+
+    async def sending(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        nonlocal summaries
+        if request.url.path.endswith("/chat/completions"):
+            sums_up = "tools" not in json.loads(request.content)
+            if summaries == number and not sums_up:
+                os.kill(os.getpid(), signal.SIGKILL)
+            summaries += sums_up
         return await send(transport, request)
 
     httpx.AsyncHTTPTransport.handle_async_request = sending  # type: ignore[method-assign, assignment]

@@ -58,6 +58,7 @@ class Call:
     messages: tuple[dict[str, Any], ...]
     status: int
     time_ms: int
+    offers_tools: bool
 
     @property
     def turn(self) -> int:
@@ -101,6 +102,14 @@ class ScriptedModel:
         body = {"replies": list(replies), "delayMs": round(delay_seconds * 1000), "faults": faults or {}}
         self._http.put(f"/scripts/{model}", json=body).raise_for_status()
 
+    def script_count(self, model: str, *, tool: str, up_to: int, limit_tokens: int) -> None:
+        """Let `model` call the tool with {"n": 1}, 2, …, `up_to`, and take no request above a limit.
+
+        How far it got it knows from the request alone, a summary that it made itself included.
+        """
+        body = {"tool": tool, "callsUpTo": up_to, "limit": limit_tokens}
+        self._http.put(f"/scripts/{model}", json=body).raise_for_status()
+
     def begun(self, model: str) -> int:
         """How many calls have arrived, those in flight included."""
         return len(self.arrivals(model))
@@ -118,6 +127,7 @@ class ScriptedModel:
                 messages=tuple(entry["body"]["messages"]),
                 status=entry["response"]["status"],
                 time_ms=entry["timestamp"],
+                offers_tools=bool(entry["body"].get("tools")),
             )
             for entry in entries
             if entry["body"] and entry["body"].get("model") == model

@@ -1,6 +1,7 @@
 """A tool server for the tests: `POST /<task>/number` answers {"number": f(n)} and counts who asked.
 
-With a use it takes effect; what it was told to hold back is an answer that nobody gets.
+With a use it takes effect; what it was told to hold back is an answer that nobody gets. `/<task>/number/<size>` answers
+that many bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class ToolServer:
                 if (task, n) in held:
                     held[task, n].wait()
                     return
-                body = json.dumps({"number": number_of(n)}).encode()
+                size = int(self.path.partition("/number/")[2] or 0)
+                body = json.dumps({"number": number_of(n)}).encode().ljust(size)
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
@@ -57,9 +59,9 @@ class ToolServer:
         self._thread.start()
         self._base_url = f"http://{address}:{self._server.server_port}"
 
-    def url(self, *, task: str) -> str:
-        """Where `task` is to send its calls."""
-        return f"{self._base_url}/{task}/number"
+    def url(self, *, task: str, answer_bytes: int = 0) -> str:
+        """Where `task` is to send its calls; what it gets has at least `answer_bytes`."""
+        return f"{self._base_url}/{task}/number{f'/{answer_bytes}' if answer_bytes else ''}"
 
     def hold(self, *, task: str, n: int) -> None:
         """Answer no call of `task` for `n` while this server runs; each is counted all the same."""
