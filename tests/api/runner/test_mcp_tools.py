@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -288,27 +287,6 @@ async def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "mcp.client", None)
     with pytest.raises(SpecInvalid, match=r"agenttask\[mcp\]"):
         McpTools([McpServer(name="x", command=("x",))], inherited={}, own={}, sleep=asyncio.sleep)
-
-
-def test_a_run_killed_in_a_call_of_a_server_does_not_run_it_twice(make_job: MakeJob) -> None:
-    job = make_job(delay_seconds=0.1)
-    script = [calls(("desk_look", {"number": 20})), calls(("desk_pay", {"number": 22})), says_sum()]
-    job.model.script(job.name, script)
-    task = job.manifest(prompt="Pay.", tools=[])
-    server = desk_over_pipes(job.folder)
-    task["spec"]["agent"]["mcpServers"] = [
-        {"name": "desk", "command": list(server.command or ()), "onDoubt": "TellModel"}
-    ]
-    job.file.write_text(json.dumps(task))
-    process = job.start()
-    until("it is paid", (job.folder / "paid").exists)
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    assert job.end(process) == -signal.SIGKILL
-    assert job.run() == 0, job.lines
-    assert len((job.folder / "paid").read_text().split()) == 1
-    assert job.answer in {"The sum is 42.", "The sum is 20."}, "its result was recorded, or is not known"
-    assert job.repeated() <= 1
 
 
 def test_a_run_whose_server_does_not_answer_stalls_before_any_model_call(make_job: MakeJob) -> None:
