@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from agenttask.errors import SpecInvalid, ToolsUnavailable
 from tests.api.runner.conftest import MakeJob
 from tests.api.store import servers
 from tests.api.waiting import until
+from tests.cluster.processes import descendants
 from tests.e2e.harness.model import PEERS, calls, says_sum
 
 DESK = Path(__file__).with_name("mcp_server.py")
@@ -144,6 +146,29 @@ async def test_server_everything_over_http_killed_and_started_again_between_call
         everything.kill()
         everything.start()
         assert (await ask(made, "all_echo", message="two")).text == "Echo: two"
+
+
+def kill_process(program: str) -> None:
+    """Kill the server on pipes that this process has of a program."""
+    found = []
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+            if program.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    assert len(found) == 1, program
+    os.kill(found[0], signal.SIGKILL)
+
+
+async def test_real_servers_on_pipes_killed_between_calls_are_started_again(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("kept")
+    files = McpServer(name="files", command=(str(BIN / "mcp-server-filesystem"), str(tmp_path)))
+    noon = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}
+    async with tools(files, McpServer(name="time", command=("mcp-server-time",))) as made:
+        for _ in range(2):
+            assert "kept" in (await ask(made, "files_read_text_file", path=str(tmp_path / "a.txt"))).text
+            assert "T21:00:00" in (await ask(made, "time_convert_time", **noon)).text
+            kill_process("mcp-server-filesystem")
+            kill_process("mcp-server-time")
 
 
 @pytest.mark.parametrize("tool", ["look", "pay"])
