@@ -23,7 +23,7 @@ def used(turn: int) -> dict[str, int]:
 
 
 def kill_during_a_call(task: Task, *, attempt: int, witness: Witnesses, api: Api, chance: random.Random) -> None:
-    """Take this attempt's pod away while it waits for the model, one or two calls from now, and wait for the next attempt."""
+    """Take this attempt's pod away during the first or second call from now, and wait for the next attempt."""
     point = witness.model.begun(task.model) + chance.randrange(1, 3)
     until(
         lambda: witness.model.begun(task.model) >= point,
