@@ -184,7 +184,7 @@ class Cluster:
     async def complaint(self, pod: Pod) -> Complaint | None:
         """What its kubelet says of a pod that it cannot set up."""
         meta = pod.metadata
-        path = f"/apis/events.k8s.io/v1/namespaces/{meta.namespace}/events"
+        path = _events_path(meta.namespace)
         selector = f"regarding.uid={meta.uid},type=Warning"
         return newest_complaint([raw async for raw in self._list(path, page=PAGE, fieldSelector=selector)])
 
@@ -249,14 +249,14 @@ class Cluster:
             await self._call("PATCH", path, query=query, body=encoded, content_type=contract.APPLY_CONTENT_TYPE)
         )
 
-    async def create_event(self, *, task: Task, event: Event, reporter: str, now: datetime) -> None:
-        """Write an Event on the task."""
+    async def create_event(self, *, task: Task, event: Event, reporter: str, now: datetime) -> str:
+        """Write an Event on the task. Returns its name."""
         meta = task.metadata
         body = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {"generateName": f"{meta.name}-", "namespace": meta.namespace},
-            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "eventTime": _micros(now),
             "reportingController": contract.OPERATOR_MANAGER,
             "reportingInstance": reporter,
             "type": event.weight,
@@ -271,7 +271,15 @@ class Cluster:
                 "uid": meta.uid,
             },
         }
-        await self._call("POST", f"/apis/events.k8s.io/v1/namespaces/{meta.namespace}/events", body=body)
+        made = await self._call("POST", _events_path(meta.namespace), body=body)
+        name: str = made["metadata"]["name"]
+        return name
+
+    async def repeat_event(self, *, task: Task, name: str, count: int, now: datetime) -> None:
+        """Say that the Event has come about again, and how often in all."""
+        body = {"series": {"count": count, "lastObservedTime": _micros(now)}}
+        path = f"{_events_path(task.metadata.namespace)}/{name}"
+        await self._call("PATCH", path, body=body, content_type=_MERGE)
 
     async def stop_deployment(self, *, namespace: str, name: str) -> bool:
         """Have a Deployment run no pods; whether some are left that were not told to end. A missing one has none."""
@@ -409,3 +417,11 @@ def _task_path(namespace: str, name: str) -> str:
 
 def _pod_path(namespace: str, name: str) -> str:
     return f"/api/v1/namespaces/{namespace}/pods/{name}"
+
+
+def _events_path(namespace: str) -> str:
+    return f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+
+
+def _micros(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

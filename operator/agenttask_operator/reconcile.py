@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 from agenttask import contract
 
 from agenttask_operator import fold, forks, logs, pods, status, unreported
+from agenttask_operator.announcer import Announcer
 from agenttask_operator.cluster import (
     Cluster,
-    ClusterError,
     ConflictError,
     ExistsError,
     NamespaceEndsError,
@@ -99,7 +99,7 @@ class Reconciler:
         self._cluster = cluster
         self._settings = settings
         self._clock = clock
-        self._reporter = reporter
+        self._announcer = Announcer(cluster=cluster, clock=clock, reporter=reporter)
         self._ledger = ledger or Ledger(Metrics())
         self._refusals: dict[Key, Refusal] = {}
         self._complaints: dict[Key, Complaint] = {}
@@ -279,10 +279,6 @@ class Reconciler:
         logger.warning("%s/%s attempt %d: %s", *key, task.status.attempt, message)
 
     async def _announce(self, *, task: Task, told: tuple[status.Event, ...]) -> None:
-        """Write the Events; one that cannot be written is no reason to do anything again."""
         for event in told:
             self._ledger.told(event)
-            try:
-                await self._cluster.create_event(task=task, event=event, reporter=self._reporter, now=self._clock())
-            except ClusterError as error:
-                logger.warning("Event %s not written: %s", event.reason, error)
+            await self._announcer.tell(task=task, event=event)

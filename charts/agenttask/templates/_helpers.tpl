@@ -180,7 +180,7 @@ path: {{ . | quote }}
   verbs: [get, list, watch, create, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, list]
+  verbs: [create, list, patch]
 {{- end -}}
 
 {{/* The rest of a binding to the operator's ServiceAccount: (dict "root" $ "kind" "Role" "name" the role's). */}}

@@ -39,11 +39,11 @@ LEASES: Final = "coordination.k8s.io/leases"
 ACCESS: Final = [
     *(
         may("operator", verb, "own/agenttasks", elsewhere=True)
-        for verb in ("get", "list", "watch", "delete", "supervise")
+        for verb in ("get", "list", "watch", "patch", "delete", "supervise")
     ),
     may("operator", "patch", "own/agenttasks/status", elsewhere=True),
     *(may("operator", verb, "/pods", elsewhere=True) for verb in ("get", "list", "watch", "create", "delete")),
-    *(may("operator", verb, "events.k8s.io/events", elsewhere=True) for verb in ("create", "list")),
+    *(may("operator", verb, "events.k8s.io/events", elsewhere=True) for verb in ("create", "list", "patch")),
     may("operator", "get", POLICIES, name="{group}-status"),
     may("operator", "create", LEASES),
     may("operator", "update", LEASES, name="{release}-agenttask-operator"),
@@ -52,7 +52,8 @@ ACCESS: Final = [
     may_not("operator", "get", POLICIES, name="another"),
     may_not("operator", "get", "/secrets"),
     may_not("operator", "list", "/secrets", elsewhere=True),
-    may_not("operator", "patch", "own/agenttasks"),
+    may_not("operator", "update", "own/agenttasks"),
+    may_not("operator", "create", "own/agenttasks"),
     may_not("operator", "patch", "/pods"),
     may_not("operator", "create", "/pods/exec"),
     may_not("operator", "create", "/serviceaccounts/token"),

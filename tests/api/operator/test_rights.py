@@ -87,6 +87,15 @@ class Doing:
     async def create_event(self, cluster: Cluster) -> None:
         await cluster.create_event(task=self.task, event=EVENT, reporter="test", now=self._world.clock())
 
+    async def repeat_event(self, cluster: Cluster) -> None:
+        task, now = self.task, self._world.clock()
+        path = f"/apis/events.k8s.io/v1/namespaces/{self._world.copy.namespace}/events"
+        told = {"metadata": {"name": self._world.name}, "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+        told |= {"reportingController": "test", "reportingInstance": "test", "action": "Tell", "reason": "Told"}
+        told |= {"type": "Normal", "regarding": {"namespace": self._world.copy.namespace, "uid": task.metadata.uid}}
+        self._world.copy.admin.send("POST", path, body=told)
+        await cluster.repeat_event(task=task, name=self._world.name, count=2, now=now)
+
     async def list_events(self, cluster: Cluster) -> None:
         await cluster.complaint(self.pod)
 
@@ -107,6 +116,7 @@ NEEDED: Final[dict[Right, Done]] = {
     Right("", "pods", "create"): Doing.create_pod,
     Right("", "pods", "delete"): Doing.delete_pod,
     Right("events.k8s.io", "events", "create"): Doing.create_event,
+    Right("events.k8s.io", "events", "patch"): Doing.repeat_event,
     Right("events.k8s.io", "events", "list"): Doing.list_events,
     Right("admissionregistration.k8s.io", "validatingadmissionpolicies", "get"): Doing.see_the_fence,
     Right("admissionregistration.k8s.io", "validatingadmissionpolicybindings", "get"): Doing.see_the_fence,
