@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlencode
@@ -245,9 +245,21 @@ class Cluster:
         path = f"{_task_path(meta.namespace, meta.name)}/status"
         query = {"fieldManager": contract.OPERATOR_MANAGER, "force": "true"}
         encoded = contract.encode_apply(body)
-        return read_task(
-            await self._call("PATCH", path, query=query, body=encoded, content_type=contract.APPLY_CONTENT_TYPE)
-        )
+        made = await self._call("PATCH", path, query=query, body=encoded, content_type=contract.APPLY_CONTENT_TYPE)
+        task = read_task(made)
+        if task.status == status:
+            return task
+        # An apply takes away nothing that somebody else has written too, as a restored backup has all of it.
+        body = {
+            "metadata": {"resourceVersion": task.metadata.resource_version},
+            "status": {
+                key: value
+                for key, value in _leftovers(made["status"], wanted=body["status"]).items()
+                if key in Status.__struct_encode_fields__
+            },
+        }
+        query = {"fieldManager": contract.OPERATOR_MANAGER}
+        return read_task(await self._call("PATCH", path, query=query, body=body, content_type=_MERGE))
 
     async def create_event(self, *, task: Task, event: Event, reporter: str, now: datetime) -> str:
         """Write an Event on the task. Returns its name."""
@@ -395,6 +407,19 @@ def _error(code: int, content: bytes) -> ClusterError:
     if said.details is not None and any(cause.reason == "NamespaceTerminating" for cause in said.details.causes):
         return NamespaceEndsError(message)
     return RefusedError(message)
+
+
+def _leftovers(found: Mapping[str, Any], *, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch that makes one into the other."""
+    patch: dict[str, Any] = {key: None for key in found if key not in wanted}
+    for key, value in wanted.items():
+        there = found.get(key)
+        if isinstance(there, Mapping) and isinstance(value, Mapping):
+            if inner := _leftovers(there, wanted=value):
+                patch[key] = inner
+        elif there != value:
+            patch[key] = value
+    return patch
 
 
 def _readable(raw: dict[str, Any], read: Callable[[dict[str, Any]], ReadT]) -> ReadT | None:

@@ -280,6 +280,10 @@ class World:
                 for kind, (state, reason, ago) in conditions.items()
             ],
         }
+        self.patch_pod_status(attempt, status)
+
+    def patch_pod_status(self, attempt: int, status: Object) -> None:
+        """Write into the pod's status."""
         self._admin.must("PATCH", f"{self.pod_path(attempt)}/status", body={"status": status}, content_type=MERGE)
 
     def complain(self, attempt: int, *, reason: str, note: str) -> None:

@@ -257,6 +257,13 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
         ),
         Want(rule="unscheduled", phase=Phase.PENDING, reason=Reason.UNSCHEDULABLE, uid="pod-1"),
     ),
+    "a scheduling gate holds the pod back: nothing is wrong with the task": (
+        snapshot(
+            task(status=FIRST),
+            pod(phase="Pending", conditions={"PodScheduled": ("False", "SchedulingGated", ago(1))}, node=None),
+        ),
+        Want(rule="unscheduled", phase=Phase.PENDING, reason=Reason.SCHEDULING_GATED, uid="pod-1"),
+    ),
     "a fixed image name replaces a pod that has not started": (
         snapshot(
             task(status=FIRST, spec={"pod": {"image": "fixed:2"}}, generation=2),
