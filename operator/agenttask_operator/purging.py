@@ -92,7 +92,8 @@ def purge(view: View) -> Verdict | None:
     return Verdict(phase=_phase(view), saying=_PURGING, status=raised, live=True, create=True)
 
 
-def _waiting(view: View) -> Verdict | None:
+def waiting(view: View) -> Verdict | None:
+    """The last purge did not succeed; the next one is due later."""
     entry = view.status.current
     return rules.waiting(view) if entry is not None and entry.purge else None
 
@@ -122,7 +123,7 @@ RULES: Final[tuple[Rule, ...]] = (
     rules.unscheduled,
     rules.starting,
     unreadable,
-    _waiting,
+    waiting,
     purge,
 )
 """In order, as `rules.RULES`."""

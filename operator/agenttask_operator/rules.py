@@ -173,10 +173,8 @@ def starting(view: View) -> Verdict | None:
 
 
 def running(view: View) -> Verdict | None:
-    """The runner of this attempt holds the log. What stalled the one before stands until it has recorded anything new.
-
-    A refused key, for one, shows only after the claim: each retry would look healed for as long as it lasts.
-    """
+    """The runner of this attempt holds the log. What stalled the one before stands until it has recorded more."""
+    # A refused key, for one, shows only after the claim: each retry would look healed for as long as it lasts.
     if view.pod is None:
         return None
     entry = view.status.current

@@ -217,7 +217,7 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             pod(2, owner=OPEN_TASK, phase="Failed", state=told(contract.Outcome.UNAVAILABLE, 69, attempt=2)),
         ),
         Want(
-            rule="_waiting",
+            rule="waiting",
             phase=Phase.CHECKPOINTED,
             reason="Unavailable",
             attempt=2,
@@ -251,7 +251,7 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             pod(2, owner=OPEN_TASK, phase="Failed", state=exited(1)),
         ),
         Want(
-            rule="_waiting",
+            rule="waiting",
             phase=Phase.CHECKPOINTED,
             reason=Reason.BACKING_OFF,
             attempt=2,
@@ -313,7 +313,7 @@ def test_the_order_of_the_rules_of_a_purge() -> None:
         "unscheduled",
         "starting",
         "unreadable",
-        "_waiting",
+        "waiting",
         "purge",
     ]
 
