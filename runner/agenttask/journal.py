@@ -150,6 +150,8 @@ class Journal:
         self._witnesses = witnesses
         self._waiting: list[_Waiting] = []
         self._turn = asyncio.Lock()
+        self._attached: dict[Content, None] = {}
+        """What no record has named since it was attached: the log holds on to it until one does."""
 
     @property
     def head(self) -> RecordRef:
@@ -172,7 +174,9 @@ class Journal:
 
     async def attach(self, source: Source) -> Content:
         """Make content durable that a later event refers to; what the source gives, as it was then."""
-        return await self._log.attach(source)
+        content = await self._log.attach(source)
+        self._attached[content] = None
+        return content
 
     def read(self, content: Content) -> AsyncGenerator[bytes, None]:
         """Content that the state refers to, verified at its end. `CheckpointCorrupt` if it cannot be had."""
@@ -228,6 +232,8 @@ class Journal:
         events = tuple(waiting.event for waiting in batch)
         after = fold(((self._log.head.seq + 1, event) for event in events), self._durable)
         program = after.program
+        items = (item for event in events if isinstance(event, Stored) for item in event.changed)
+        attached = tuple(dict.fromkeys((*self._attached, *attached_by(items))))
         if self._log.snapshot_due:
             await self._log.snapshot(frozen(self._durable))
         ref = await self._log.append(
@@ -236,10 +242,10 @@ class Journal:
             step=after.step if program is None else program.step,
             max_steps=self._max_steps if program is None else program.total,
             retry=sum(len(event.failed) for event in events if isinstance(event, Replied | ModelSwitched)),
-            attached=[
-                content for event in events if isinstance(event, Stored) for content in attached_by(event.changed)
-            ],
+            attached=attached,
         )
+        for content in attached:
+            self._attached.pop(content, None)
         for waiting in batch:
             waiting.durable = True
         self.state = self._durable = after
