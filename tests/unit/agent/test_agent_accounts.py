@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import msgspec
 import pytest
 from agenttask.agent.accounts import charge_for
 from agenttask.agent.events import (
@@ -22,7 +21,7 @@ from agenttask.agent.events import (
 from agenttask.agent.reducer import fold
 from agenttask.agent.state import AUTHOR, KEPT_LATENCIES, State
 
-from tests.unit.agent.replies import replied
+from tests.unit.agent.replies import replied, tool_call
 
 CENT = Decimal("0.01")
 
@@ -98,16 +97,11 @@ def test_an_attempt_that_found_no_model_leaves_the_next_one_with_the_first_again
     assert for_want_of_a_model.failed_calls == 1
 
 
-CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-
-
-@pytest.mark.parametrize("finish", ["tool_calls", "length", "content_filter"])
-def test_a_rewind_counts_the_tool_calls_that_the_run_would_have_counted(finish: str) -> None:
-    asks = msgspec.structs.replace(
-        reply(), message={"role": "assistant", "content": None, "tool_calls": [CALL]}, finish_reason=finish
-    )
-    for left in ([asks], [Summarised(before=1, reply=asks)]):
-        assert after(Claimed(attempt=2, charge=charge_for(left))).tool_calls == after(*left).tool_calls
+@pytest.mark.parametrize(("finish", "counted"), [("tool_calls", 1), ("length", 0), ("content_filter", 0)])
+def test_a_rewind_counts_the_tool_calls_that_the_run_would_have_counted(finish: str, counted: int) -> None:
+    asks = replied(None, tool_call(), finish=finish)
+    for left, want in ((asks, counted), (Summarised(before=1, reply=asks), 0)):
+        assert (charge_for([left]).tool_calls, after(left).tool_calls) == (want, want)
 
 
 def test_what_a_rewind_leaves_behind_is_charged_to_the_last_cent() -> None:
