@@ -30,7 +30,7 @@ MESSAGE_CHARACTERS: Final = 2048
 def close(*, status: Status, end: End, node: str | None, task: Task, policy: contract.Retry, now: datetime) -> Status:
     """The status once its open attempt has ended that way, with `retry.notBefore` set where the next has to wait."""
     retry = fresh(status=status, task=task)
-    end = _believe(end=end, retry=retry)
+    end = _believe(end=end, retry=retry, purges=status.current is not None and status.current.purge)
     more = memory.more(spec=task.spec, status=status, end=end)
     if more is not None:
         end = replace(end, message=f"{end.message} The next attempt gets {more}.")
@@ -81,9 +81,10 @@ def opened(
     return replace(status, attempt=attempt, pod_uid=None, attempts=kept, counts=status.counts or Counts(), wake=wake)
 
 
-def _believe(*, end: End, retry: Retry) -> End:
-    """Exit code 0 without a word is an accident three times, and then the way the program is."""
-    if end.outcome is Outcome.SILENT and retry.silent_exits >= MAX_SILENT_EXITS:
+def _believe(*, end: End, retry: Retry, purges: bool) -> End:
+    """What counts as a crash: exit code 0 without a word, after three such accidents; a purge nobody asked for."""
+    silent = end.outcome is Outcome.SILENT and retry.silent_exits >= MAX_SILENT_EXITS
+    if silent or (end.outcome is Outcome.PURGED and not purges):
         return End(outcome=Outcome.CRASHED, reason=end.reason, message=end.message)
     return end
 

@@ -32,7 +32,14 @@ ROWS = {
     "the first disruption is replaced at once": Row(
         outcome=Outcome.DISRUPTED, counts=Counts(disruptions=1), retry=Retry(generation=1, disruptions=1)
     ),
-    "the third in a row waits": Row(
+    "the second in a row waits": Row(
+        outcome=Outcome.DISRUPTED,
+        before=Retry(generation=1, disruptions=1),
+        counts=Counts(disruptions=1),
+        retry=Retry(generation=1, disruptions=2),
+        waits=(3, 4),
+    ),
+    "the third in a row waits longer": Row(
         outcome=Outcome.DISRUPTED,
         before=Retry(generation=1, disruptions=2),
         counts=Counts(disruptions=1),
@@ -133,6 +140,13 @@ ROWS = {
         before=Retry(generation=1, fences=3),
         counts=Counts(),
         retry=Retry(generation=1, fences=3),
+    ),
+    "a runner that says it has purged what it was to work on has crashed": Row(
+        outcome=Outcome.PURGED,
+        counts=Counts(failures=1),
+        retry=Retry(generation=1, failures=1),
+        waits=(1.5, 2),
+        recorded=Outcome.CRASHED,
     ),
     "being replaced costs nothing": Row(outcome=Outcome.REPLACED, counts=Counts(), retry=Retry(generation=1)),
     "being stopped costs nothing": Row(outcome=Outcome.STOPPED, counts=Counts(), retry=Retry(generation=1)),

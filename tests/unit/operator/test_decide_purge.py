@@ -197,6 +197,33 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             ends=ENDS,
         ),
     ),
+    "only a purge can say that the log is purged": (
+        snapshot(doomed(FIRST), pod(state=told(contract.Outcome.PURGED), phase="Succeeded")),
+        Want(
+            rule="purge",
+            phase=Phase.CHECKPOINTED,
+            reason=Reason.PURGING,
+            attempt=2,
+            create=True,
+            after=540.0,
+            true=("Checkpointed",),
+            ends={1: ("Crashed", "Purged")},
+            counts=(0, 1, 0, 0),
+        ),
+    ),
+    "the pod of a purge that another operator has raised since is left alone": (
+        snapshot(doomed(finished(DONE, pod_uid="pod-1")), pod(2, state=RUNNING)),
+        Want(
+            rule="purge",
+            phase=Phase.COMPLETED,
+            reason="Completed",
+            attempt=2,
+            create=True,
+            after=540.0,
+            true=("Checkpointed", "Complete", "Finished"),
+            ends={1: ("Completed", "Completed")},
+        ),
+    ),
     "a purge whose pod was lost is done by the next": (
         snapshot(OPEN_TASK),
         Want(

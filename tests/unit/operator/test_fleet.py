@@ -147,3 +147,15 @@ def test_a_namespace_that_has_had_no_task_for_long_is_forgotten(fleet: Fleet, me
     fleet.show(shown("back", namespace="red"))
     scraped(metrics, "agenttask_tasks")
     assert set(scraped(metrics, "agenttask_cost_usd_total")) == {("red", "small"), ("green", "small")}
+
+
+def test_a_namespace_that_still_has_a_task_is_not_forgotten_for_one_that_went(
+    fleet: Fleet, metrics: Metrics, clock: Clock
+) -> None:
+    for name in ("gone", "idle"):
+        fleet.show(shown(name))
+        fleet.show(shown(name, **used(costUSD="1")))
+    fleet.forget("uid-agents-gone")
+    clock.now += FORGET_SECONDS + 1
+    scraped(metrics, "agenttask_tasks")
+    assert scraped(metrics, "agenttask_cost_usd_total") == {("agents", "small"): 2}

@@ -49,6 +49,17 @@ async def test_a_line_says_which_task_attempt_and_reason_it_is_about(written: io
     assert all(one["time"].endswith("+00:00") and one["namespace"] == "agents" for one in lines(written))
 
 
+async def test_what_a_line_says_itself_wins(written: io.StringIO) -> None:
+    async def work() -> None:
+        logs.begin(namespace="agents", task="first")
+        logs.about(attempt=3, reason="Working")
+        logging.getLogger("x").info("It has ended.", extra={"reason": "Completed"})
+
+    await asyncio.create_task(work())
+    (line,) = lines(written)
+    assert (line["attempt"], line["reason"]) == (3, "Completed")
+
+
 async def test_the_next_task_of_a_worker_inherits_nothing(written: io.StringIO) -> None:
     async def work() -> None:
         logs.begin(namespace="agents", task="first")
