@@ -129,6 +129,7 @@ def test_each_of_two_releases_acts_in_its_own_namespaces_alone(pair: tuple[Relea
             until("its leader tells of it", tells({first: one, second: other}[release], release))
         assert second.namespace + '"' not in one.answers("metrics")[1]
         assert one.stop() == other.stop() == 0
+        assert [holder(release) for release in pair] == ["", ""]
         assert (second.namespace, "task", 1, "Unschedulable") in about(other)
         assert not [who for who in about(one) if who[0] == second.namespace]
         assert "Traceback" not in one.log.read_text() + other.log.read_text()
@@ -173,6 +174,13 @@ def about(operator: Running) -> set[tuple[str, str, int, str]]:
     """Namespace, task, attempt and reason of the lines of its log that have them."""
     lines = [json.loads(line) for line in operator.log.read_text().splitlines()]
     return {(one["namespace"], one["task"], one["attempt"], one["reason"]) for one in lines if "attempt" in one}
+
+
+def holder(release: Release) -> str:
+    """Who holds its lease; empty once it is given back."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{release.namespace}/leases/{release.name}-agenttask-operator"
+    found: str = release.admin.must("GET", path)["spec"].get("holderIdentity", "")
+    return found
 
 
 def status(release: Release) -> Object:

@@ -8,7 +8,10 @@ from typing import Any, cast
 
 import pytest
 from agenttask_operator.cluster import MAX_SENDS, MAX_TOLD_SECONDS, Cluster, ClusterError, UnreachableError
+from agenttask_operator.metrics import Metrics
 from agenttask_operator.settings import ClientConnection
+
+from tests.unit.operator.scraped import scraped
 
 
 @dataclass(kw_only=True)
@@ -17,9 +20,10 @@ class Answer:
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b'{"message": "It is so."}'
 
     async def read(self) -> bytes:
-        return b'{"message": "It is so."}'
+        return self.body
 
 
 class Api:
@@ -30,6 +34,7 @@ class Api:
     def __init__(self, *answers: Answer) -> None:
         self._answers = list(answers)
         self.asked: list[str] = []
+        self.raises: OSError | None = None
         self.rest_client = self
         self.configuration = self
         self.host = "https://api.invalid"
@@ -39,6 +44,8 @@ class Api:
 
     async def request(self, method: str, url: str, **_: Any) -> Answer:
         self.asked.append(f"{method} {url.removeprefix(self.host)}")
+        if self.raises is not None:
+            raise self.raises
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
 
@@ -81,6 +88,34 @@ async def test_a_server_that_says_when_to_come_back_is_asked_again_then(sentence
             await cluster.check_served()
     assert sleep.slept == want
     assert len(api.asked) == len(want) + 1
+
+
+async def test_a_release_with_namespaces_asks_of_these_alone() -> None:
+    api = Api(Answer(status=200, body=b'{"items": [], "metadata": {}}'))
+    cluster = Cluster(cast(Any, api), namespaces=("blue", "red"))
+    assert not [one async for one in cluster.tasks()]
+    assert not [one async for one in cluster.pods()]
+    await cluster.check_served()
+    asked = [url.partition("?")[0].removeprefix("GET ") for url in api.asked]
+    tasks = [f"/apis/agenttask.dev/v1alpha1/namespaces/{name}/agenttasks" for name in ("blue", "red")]
+    pods = [f"/api/v1/namespaces/{name}/pods" for name in ("blue", "red")]
+    assert asked == [*tasks, *pods, *tasks]
+
+
+async def test_every_call_is_counted_by_verb_and_code() -> None:
+    counts = Metrics()
+    cluster = Cluster(cast(Any, Api(busy(429, "1"), Answer(status=200))), counts=counts, sleep=Sleep())
+    await cluster.check_served()
+    assert scraped(counts, "agenttask_api_requests_total") == {("list", "429"): 1, ("list", "200"): 1}
+
+
+async def test_a_call_without_an_answer_is_counted_too() -> None:
+    counts = Metrics()
+    api = Api(Answer(status=200))
+    api.raises = OSError("no route")
+    with pytest.raises(UnreachableError):
+        await Cluster(cast(Any, api), counts=counts).check_served()
+    assert scraped(counts, "agenttask_api_requests_total") == {("list", "error"): 1}
 
 
 async def test_no_more_calls_than_the_burst_are_let_through_at_once() -> None:
