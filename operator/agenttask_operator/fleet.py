@@ -121,7 +121,7 @@ class Fleet(Collector):
         ):
             if (more := getattr(new, name) - getattr(old, name)) > 0:
                 self._metrics.count(definition, place, by=more)
-        if new.attempt != old.attempt and old.step > new.step:
+        if new.attempt > old.attempt and old.step > new.step:
             self._metrics.count(metrics.REPEATED_STEPS, place, by=old.step - new.step)
         if (new.prompt, new.completion, new.cost) == (old.prompt, old.completion, old.cost):
             return

@@ -98,6 +98,15 @@ def test_a_status_that_is_wiped_and_written_again_is_no_new_use(fleet: Fleet, me
     assert scraped(metrics, "agenttask_tokens_total") == {("agents", "small", "prompt"): 110}
 
 
+def test_a_status_that_is_wiped_is_no_lost_work(fleet: Fleet, metrics: Metrics) -> None:
+    point = {"key": "log/1", "seq": 5, "attempt": 1}
+    fleet.show(shown(checkpoint=point, progress={"step": 7}))
+    fleet.show(shown())
+    fleet.show(shown(checkpoint=point, progress={"step": 7}))
+    fleet.show(shown(checkpoint=point, progress={"step": 6}))
+    assert scraped(metrics, "agenttask_repeated_steps_total") == {}
+
+
 def test_a_cost_that_is_no_number_counts_as_none(fleet: Fleet, metrics: Metrics) -> None:
     fleet.show(shown())
     fleet.show(shown(**used(costUSD="much")))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -12,7 +14,7 @@ from agenttask_operator.cluster import Cluster, NotFoundError
 from agenttask_operator.health import Health
 from agenttask_operator.observed import Pod, Task
 from agenttask_operator.reconcile import Key
-from agenttask_operator.settings import Runner, Settings
+from agenttask_operator.settings import LeaderElection, Runner, Settings
 
 from tests.unit.operator.builders import task
 
@@ -29,6 +31,12 @@ class Unwatched:
         nothing: tuple[Pod, ...] = ()
         for pod in nothing:
             yield pod
+
+    async def check_served(self) -> None:
+        """It is."""
+
+    async def check_fence(self) -> None:
+        """It stands."""
 
     async def get_task(self, *, namespace: str, name: str) -> Task:
         raise NotFoundError(f"{namespace}/{name}")
@@ -66,12 +74,13 @@ async def test_a_silent_watch_is_found_a_full_pause_after_taking_over_and_not_be
         await operator._stand_down()
 
 
-async def test_told_to_stop_it_finishes_the_key_in_hand_and_takes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_on_sigterm_it_finishes_the_key_in_hand_and_takes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     operator = main.Operator(
         cluster=cast(Cluster, Unwatched()),
-        config=Settings(runner=Runner(image="r:1"), workers=1),
+        config=Settings(runner=Runner(image="r:1"), workers=1, leader_election=LeaderElection(enabled=False)),
         identity="me",
         namespace="here",
+        port=0,
     )
     begun, go_on, finished = asyncio.Event(), asyncio.Event(), list[Key]()
 
@@ -80,17 +89,25 @@ async def test_told_to_stop_it_finishes_the_key_in_hand_and_takes_no_other(monke
         await go_on.wait()
         finished.append(key)
 
+    async def served() -> None:
+        pass
+
+    async def watch(*, stop: asyncio.Event) -> asyncio.Task[bool]:
+        return asyncio.create_task(stop.wait())
+
     monkeypatch.setattr(operator._reconciler, "reconcile", reconcile)
-    operator._take_over()
+    monkeypatch.setattr(operator, "_served", served)
+    monkeypatch.setattr(operator, "_watch", watch)
     first, second = Key("agents", "first"), Key("agents", "second")
     operator._queue.add(first)
     operator._queue.add(second)
-    async with asyncio.timeout(5):
+    running = asyncio.create_task(operator.run())
+    async with asyncio.timeout(10):
         await begun.wait()
-        leaving = asyncio.create_task(operator._drain())
-        await asyncio.sleep(0)
-        assert not leaving.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not operator.standing_by:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        assert not running.done()
         go_on.set()
-        await leaving
+        assert await running == 0
     assert finished == [first]
-    await operator._stand_down()
