@@ -32,8 +32,10 @@ from benchmarks.operator.fleet import Fleet, remove_nodes
 from benchmarks.operator.measures import Bench, Figures
 from benchmarks.operator.process import Operator
 from benchmarks.operator.systems import Jobs, System, Tasks, remove_namespace
-from tests.api.charts import Release, installed
+from tests.api.charts import Helm, Release, installed
+from tests.api.client import Client
 from tests.api.crd.installed import Copy
+from tests.api.waiting import until
 from tests.cluster.environment import Environment
 
 NAME: Final = "bench-operator"
@@ -90,6 +92,15 @@ async def run(*, environment: Environment, release: Release, options: argparse.N
         await api.close()
 
 
+def _remove_release(environment: Environment) -> None:
+    """That of a run that was killed, or is still being removed."""
+    admin = Client.from_kubeconfig(environment.kubeconfig)
+    group = f"{NAME}.agenttask.dev"
+    Release(helm=Helm.of_the_cluster(), admin=admin, chart=Path(), name=NAME, group=group).remove()
+    path = f"/api/v1/namespaces/{NAME}"
+    until("the release of an earlier run is gone", lambda: admin.send("GET", path).status == 404, seconds=300)
+
+
 async def _clean(api: Api, *, tasks: Tasks) -> None:
     for system in (tasks, Jobs()):
         await remove_namespace(api, system.namespace, collections=(system.collection,))
@@ -131,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     logs = options.output.with_suffix("")
     logs.mkdir(exist_ok=True)
+    _remove_release(environment)
     with tempfile.TemporaryDirectory() as folder, installed(into=Path(folder), name=NAME) as release:
         copy = Copy.of(release)
         copy.admin.must("DELETE", copy.path(task="probe"))

@@ -77,6 +77,8 @@ def main() -> None:
         fresh.replace(facts)
 
     signal.signal(signal.SIGUSR1, tell)
+    # From here on it can be asked; before, the signal would end it.
+    tell()
     profiler = cProfile.Profile() if profile else None
     try:
         if profiler is not None:

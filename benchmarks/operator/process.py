@@ -83,6 +83,7 @@ class Operator:
             "POD_NAMESPACE": self._namespace,
         }
         words = [self._group, str(self._facts), *([str(self._profile)] if self._profile else [])]
+        self._facts.unlink(missing_ok=True)
         with (self._folder / "operator.log").open("ab") as log:
             began = time.monotonic()
             self._process = await asyncio.create_subprocess_exec(
@@ -92,8 +93,7 @@ class Operator:
 
     async def lead(self) -> Usage:
         """Wait until it leads and has judged every task there is."""
-        # A process that has just begun has no handler yet for being asked.
-        await asyncio.sleep(5)
+        await waiting.until("the operator can be asked", self._can_be_asked, seconds=60)
 
         async def judged() -> bool:
             return len((await self.usage()).facts.resyncs) > 1
@@ -135,12 +135,13 @@ class Operator:
         assert self._process is not None
         self._facts.unlink(missing_ok=True)
         self._process.send_signal(signal.SIGUSR1)
-
-        async def written() -> bool:
-            return self._facts.exists()
-
-        await waiting.until("the operator tells its facts", written, seconds=30, every=0.02)
+        await waiting.until("the operator tells its facts", self._can_be_asked, seconds=30, every=0.02)
         return Facts.decode(self._facts.read_bytes())
+
+    async def _can_be_asked(self) -> bool:
+        if self._process is None or self._process.returncode is not None:
+            raise RuntimeError(f"the operator has ended: see {self._folder}/operator.log")
+        return self._facts.exists()
 
     async def _identity(self) -> str:
         """A kubeconfig of the service account: the operator is throttled and authorised as it is in its pod."""

@@ -27,6 +27,9 @@ from agenttask_operator.reconcile import Departed, Key
 from agenttask_operator.roster import Roster
 
 RETRY_SECONDS: Final = 1.0
+PAGE: Final = 250
+IDLE_SECONDS: Final = 0.5
+"""For how long kopf keeps an object's last event, in case another one comes."""
 
 
 class Shown:
@@ -240,6 +243,9 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _NoDiffs()
     # For ever: after a finite number of them kopf gives up, and a server that starts answers 403 and 503 for a while.
     settings.networking.error_backoffs = itertools.repeat(RETRY_SECONDS)
+    # Not all objects in memory at once at the start: a page at a time, each forgotten soon after it was looked at.
+    settings.watching.chunk_size = PAGE
+    settings.queueing.idle_timeout = IDLE_SECONDS
     # kopf's limit is a rate of starting workers, not a bound; the queue's workers are the bound.
     settings.queueing.worker_limit = None
     settings.watching.label_selectors["v1", "pods"] = contract.LABEL_ATTEMPT
