@@ -51,6 +51,7 @@ from agenttask.live import Live
 from agenttask.log import Patience, read
 from agenttask.manifest import Manifest, load
 from agenttask.process import listen, no_longer_listen, surroundings
+from agenttask.program.child import Home
 from agenttask.run import check, refuse_other_prompt, run_attempt
 from agenttask.status_api import NoStatus
 from agenttask.store import Store, open_store
@@ -60,6 +61,7 @@ ENV_BASE_URL: Final = "AGENTTASK_MODEL_BASE_URL"
 ENV_MODEL: Final = "AGENTTASK_MODEL_NAME"
 UID: Final = "local"
 NAMESPACE: Final = "local"
+STDERR: Final = 2
 INTERRUPTED: Final = 130
 """Exit code of shells for what a Ctrl-C has ended at once."""
 
@@ -150,13 +152,13 @@ async def _attempt(run: LocalRun, *, store: Store, clock: Clock, stop: Stop, lin
 
 
 @contextlib.contextmanager
-def _home_of(manifest: Manifest) -> Iterator[Path | None]:
-    """A place for the task's program, as its pod would have it; None if it has none."""
+def _home_of(manifest: Manifest) -> Iterator[Home | None]:
+    """A place for the task's program, if it has one; standard output is for the answer alone."""
     if manifest.spec.command is None:
         yield None
         return
     with TemporaryDirectory(prefix="agenttask-") as folder:
-        yield Path(folder)
+        yield Home(root=Path(folder), out=STDERR)
 
 
 @contextlib.contextmanager

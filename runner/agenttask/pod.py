@@ -93,6 +93,7 @@ async def _run(assignment: Assignment, *, store: Store, token_dir: Path, program
     from agenttask.clock import SystemClock  # noqa: PLC0415
     from agenttask.lines import JsonLines  # noqa: PLC0415
     from agenttask.process import listen, surroundings  # noqa: PLC0415
+    from agenttask.program.child import Home  # noqa: PLC0415
     from agenttask.run import run_attempt  # noqa: PLC0415
 
     clock = SystemClock()
@@ -106,7 +107,7 @@ async def _run(assignment: Assignment, *, store: Store, token_dir: Path, program
         lines=JsonLines(out=sys.stdout, clock=clock, attempt=assignment.attempt),
         status=_status(assignment, token_dir=token_dir),
         code=CODE_DIR if assignment.spec.code is not None else None,
-        home=program_dir if assignment.spec.command is not None else None,
+        home=Home(root=program_dir) if assignment.spec.command is not None else None,
         prompt=_prompt(Path(PROMPT_PATH)) if assignment.spec.prompt_from is not None else None,
     )
     if early:

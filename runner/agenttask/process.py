@@ -8,7 +8,6 @@ import random
 import secrets
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 from agenttask.agent.stop import Stop
 from agenttask.clock import Clock
@@ -31,7 +30,7 @@ def surroundings(
     witnesses: tuple[Witness, ...] = (),
     status: StatusApi,
     code: str | None,
-    home: Path | None,
+    home: Home | None,
     prompt: str | None,
 ) -> Surroundings:
     """Everything an attempt needs beside its assignment."""
@@ -46,7 +45,7 @@ def surroundings(
         status=status,
         environment=os.environ,
         code=code,
-        home=Home(root=home) if home is not None else None,
+        home=home,
         prompt=prompt,
     )
 

@@ -32,6 +32,8 @@ class Home:
     """Where a program finds what is its own."""
 
     root: Path
+    out: int | None = None
+    """Descriptor to which its standard output goes; None: to the runner's own."""
 
     @property
     def state(self) -> Path:
@@ -88,16 +90,17 @@ class Child:
         self._pipe = pipe
 
     @classmethod
-    async def start(cls, *, command: Sequence[str], env: Mapping[str, str], folder: Path) -> Child:
+    async def start(cls, *, command: Sequence[str], env: Mapping[str, str], home: Home) -> Child:
         """Start it. Raises `SpecInvalid` if there is no such program."""
-        if shutil.which(command[0] if "/" not in command[0] else folder / command[0], path=env["PATH"]) is None:
+        if shutil.which(command[0] if "/" not in command[0] else home.state / command[0], path=env["PATH"]) is None:
             raise SpecInvalid(f"spec.command: there is no program {command[0]} that could be started")
         read, write = os.pipe()
         try:
             # Isolated, since nothing in the program's folder or on its path is a module of the leash's.
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-m", "agenttask.program.leash", str(read), *command,
-                stdin=asyncio.subprocess.DEVNULL, env=dict(env), cwd=folder, pass_fds=(read,), start_new_session=True,
+                stdin=asyncio.subprocess.DEVNULL, stdout=home.out, env=dict(env), cwd=home.state,
+                pass_fds=(read,), start_new_session=True,
             )  # fmt: skip
         except BaseException:
             os.close(write)

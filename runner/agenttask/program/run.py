@@ -90,7 +90,7 @@ class ProgramRun:
     async def _live(self) -> int:
         """From the program's start to its end; the exit code. `StopRequested` once it has ended because it was told."""
         self._stop.refuse_new_work()
-        child = await Child.start(command=self._command, env=self._env, folder=self._home.state)
+        child = await Child.start(command=self._command, env=self._env, home=self._home)
         exited = asyncio.ensure_future(child.wait())
         keeping, stopping = asyncio.ensure_future(self._keep()), asyncio.ensure_future(self._stop.wait())
         try:
@@ -137,7 +137,13 @@ class ProgramRun:
         return True
 
     async def _store(self, *, strictly: bool = False) -> None:
-        """Make the folder durable as it is. With `strictly`, what cannot be kept is an error, and nothing is stored."""
+        """Make the folder durable as it is. With `strictly`, what cannot be kept is an error, and nothing is stored.
+
+        Who is cancelled leaves it to finish, so that the next look sees what has been stored.
+        """
+        await asyncio.shield(asyncio.ensure_future(self._store_in_turn(strictly=strictly)))
+
+    async def _store_in_turn(self, *, strictly: bool) -> None:
         async with self._turn:
             if (stored := await self._look(strictly=strictly)) is not None:
                 await self._journal.commit(stored)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 from agenttask.contract import CONTRACT, Assignment, Checkpoint, Exit, Location, TaskSpec, Termination
 
 from tests.api.waiting import until
@@ -349,6 +350,45 @@ def test_words_that_are_neither_checkpoint_nor_progress_are_refused(pods: Pods) 
     assert pods.run(1).code == Exit.FINAL
     assert "progress" in pods.file("negative")
     assert pods.file("answer").startswith('{"ok":false,"why":"this is neither a checkpoint nor progress')
+
+
+CODE = """
+import os, pathlib, signal, sys, time
+print("begins", flush=True)
+kept = pathlib.Path("kept")
+if kept.exists():
+    pathlib.Path(os.environ["AGENTTASK_RESULT"]).write_text(kept.read_text())
+    sys.exit()
+kept.write_text("kept by Ctrl-C\\n")
+pathlib.Path(os.environ["OUT"], "ready").write_text("ready\\n")
+time.sleep(600)
+"""
+
+
+def test_the_same_manifest_runs_without_a_cluster_and_ctrl_c_keeps_its_folder(pods: Pods) -> None:
+    file = pods.folder / "task.yaml"
+    meta = {"metadata": {"name": "work"}}
+    documents = [
+        {"apiVersion": "v1", "kind": "ConfigMap", **meta, "data": {"work.py": CODE}},
+        {
+            "apiVersion": "agenttask.dev/v1alpha1",
+            "kind": "AgentTask",
+            **meta,
+            "spec": {"command": [sys.executable, "-m", "work"], "code": {"configMapRef": {"name": "work"}}},
+        },
+    ]
+    file.write_text(yaml.safe_dump_all(documents))
+    command = [str(AGENTTASK), "run", str(file), "--store", str(pods.folder / "store")]
+    env = {"PATH": "/usr/bin:/bin", "OUT": str(pods.folder), "AWS_SECRET_ACCESS_KEY": "secret"}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        pods.begun.append(process)
+        pods.wait_for("ready")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == Exit.STOPPED
+    again = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stdout) == (0, "kept by Ctrl-C\n")
+    assert "begins\n" in again.stderr
 
 
 def test_outside_of_a_task_there_is_nobody_to_hear_it() -> None:
