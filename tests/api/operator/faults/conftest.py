@@ -1,0 +1,35 @@
+"""The stage of all runs, and the report of what they came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.api.crd.installed import Copy
+from tests.api.operator.faults.history import History
+from tests.api.operator.faults.report import Report
+from tests.api.operator.faults.runs import Stage
+
+
+@pytest.fixture(scope="session")
+def history(copy: Copy) -> Iterator[History]:
+    """The watches."""
+    with History(copy) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def stage(copy: Copy, history: History) -> Stage:
+    """The stage; the token is the operator's own."""
+    token = copy.token(service_account=f"{copy.namespace}-agenttask-operator").token
+    assert token is not None
+    return Stage(copy=copy, token=token, history=history)
+
+
+@pytest.fixture(scope="session")
+def report() -> Iterator[Report]:
+    """Written when all have run."""
+    made = Report()
+    yield made
+    made.write()

@@ -1,0 +1,213 @@
+"""Runs of a scenario: undisturbed, to learn its writes and its end, and then under plans, each compared with it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from agenttask import contract
+from agenttask_operator.cluster import Cluster
+from agenttask_operator.reconcile import Reconciler
+
+from tests.api.client import Object
+from tests.api.crd.installed import Copy
+from tests.api.operator.faults.history import History, Trace, trace
+from tests.api.operator.faults.life import Life, Operators, Process
+from tests.api.operator.faults.proxy import Call, Fate, Judge, Proxy, passing
+from tests.api.operator.faults.scenarios import Scenario, two_tasks
+from tests.api.operator.world import Clock
+
+AT_ONCE: Final = 6
+"""Lives that run at the same time: each waits for the server most of its time."""
+MODES: Final = (Fate.BEFORE, Fate.LOST, Fate.AFTER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is done to the first operator's requests."""
+
+    name: str
+    """For the report: plans of one name are counted together."""
+    detail: str = ""
+    judge: Judge = passing
+    both: bool = False
+    once: bool = False
+    """Whether it kills or holds the operator exactly once."""
+    late: bool = False
+    """Whether a pod may be made late, for an attempt that is over, as long as it is deleted thereupon."""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """What came of one life."""
+
+    writes: list[str]
+    end: list[Object]
+    """Per task: its end, as `normalised`, or empty where it is gone."""
+    trace: Trace
+    deaths: int = 0
+    held: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A plan, and what was not as in the undisturbed run."""
+
+    plan: Plan
+    differences: list[str]
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """Where runs take place."""
+
+    copy: Copy
+    token: str
+    history: History
+    reconciler: type[Reconciler] = Reconciler
+    calls: type[Cluster] = Cluster
+
+    def learn(self, scenario: Scenario) -> Run:
+        """The undisturbed run, twice: what differs between two of them is no oracle."""
+        plan = Plan(name="undisturbed")
+        first, second = (asyncio.run(self.run(scenario, plan)) for _ in range(2))
+        assert not differences(plan, run=second, undisturbed=first)
+        assert first.writes == second.writes
+        return first
+
+    def carry_out(self, scenario: Scenario, plans: Iterable[Plan], *, undisturbed: Run) -> list[Outcome]:
+        """Run each plan, several at a time, every one on a loop of its own."""
+
+        def one(plan: Plan) -> Outcome:
+            try:
+                run = asyncio.run(self.run(scenario, plan))
+            except AssertionError as error:
+                return Outcome(plan=plan, differences=[f"the life came to a halt: {error}"])
+            found = differences(plan, run=run, undisturbed=undisturbed)
+            if plan.once and run.deaths != 1 and not run.held:
+                found.append("what was planned never came")
+            return Outcome(plan=plan, differences=found)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(one, plans))
+
+    async def run(self, scenario: Scenario, plan: Plan) -> Run:
+        """One life under a plan."""
+        clock = Clock()
+        async with AsyncExitStack() as stack:
+            proxies = [
+                await stack.enter_async_context(
+                    Proxy(target=self.copy.admin.host, context=self.copy.admin.anonymous, judge=judge)
+                )
+                for judge in (plan.judge, passing)
+            ]
+            processes = [
+                await stack.enter_async_context(
+                    Process(proxy=proxy, token=self.token, clock=clock, made=self.reconciler, calls=self.calls)
+                )
+                for proxy in proxies
+            ]
+            operators = Operators(first=processes[0], second=processes[1], both=plan.both)
+            lives = [self._life(operators, clock) for _ in range(2 if scenario is two_tasks else 1)]
+            try:
+                await scenario(*lives)
+                held = await operators.wake()
+                for life in lives:
+                    await life.settle()
+                return self._result(lives, proxies[0], held=held)
+            finally:
+                for life in lives:
+                    self._clear(life)
+
+    def _life(self, operators: Operators, clock: Clock) -> Life:
+        name = f"t{secrets.token_hex(3)}"
+        return Life(copy=self.copy, cluster=None, name=name, clock=clock, operators=operators)  # type: ignore[arg-type]
+
+    def _result(self, lives: list[Life], proxy: Proxy, *, held: bool) -> Run:
+        tasks = [self.copy.admin.send("GET", self.copy.path(task=life.name)) for life in lives]
+        final = {one.body["metadata"]["uid"]: one.body for one in tasks if one.accepted}
+        shown = self.history.of(*(life.name for life in lives))
+        return Run(
+            writes=list(proxy.writes),
+            end=[normalised(one.body, name=life.name) if one.accepted else {} for one, life in zip(tasks, lives, strict=True)],
+            trace=trace(shown, final=final),
+            deaths=proxy.deaths,
+            held=held,
+        )
+
+    def _clear(self, life: Life) -> None:
+        admin = self.copy.admin
+        admin.send("DELETE", self.copy.path(task=life.name))
+        pods = f"/api/v1/namespaces/{self.copy.namespace}/pods"
+        now = {"gracePeriodSeconds": 0}
+        admin.send("DELETE", pods, body=now, labelSelector=f"{contract.LABEL_TASK}={life.name}")
+        admin.send("DELETE", f"{pods}/{life.name}-1", body=now)
+
+
+def normalised(task: Object, *, name: str) -> Object:
+    """A task's end without what is new in each run: names, UIDs, times."""
+    status = task.get("status", {})
+    attempts = [
+        {key: one.get(key) for key in ("attempt", "outcome", "reason", "resumedFrom")} | {"pod": one["pod"].replace(name, "t")}
+        for one in status.get("attempts", [])
+    ]
+    return {
+        **{key: status.get(key) for key in ("phase", "reason", "attempt", "counts", "unreported", "observedGeneration")},
+        "failures": status.get("retry", {}).get("failures"),
+        "attempts": attempts,
+        "conditions": {one["type"]: (one["status"], one["reason"]) for one in status.get("conditions", [])},
+        "podUID": "podUID" in status,
+    }
+
+
+def at_write(number: int, fate: Fate) -> Judge:
+    """This fate for the write of this number."""
+    return lambda call: fate if call.write == number else Fate.PASS
+
+
+def crash_plans(writes: list[str]) -> Iterator[Plan]:
+    """Three for each write."""
+    for number, name in enumerate(writes, start=1):
+        for fate in MODES:
+            yield Plan(name=f"killed {fate}", once=True, detail=f"write {number}, {name}", judge=at_write(number, fate))
+
+
+def pause_plans(writes: list[str]) -> Iterator[Plan]:
+    """One for each write but an Event: held while another operator leads to the end."""
+    for number, name in enumerate(writes, start=1):
+        if "event" not in name:
+            yield Plan(name="paused", once=True, late=True, detail=f"write {number}, {name}", judge=at_write(number, Fate.HELD))
+
+
+def differences(plan: Plan, *, run: Run, undisturbed: Run) -> list[str]:
+    """What is not as it should be, and not allowed for: see `Plan.late` and `Plan.refused`."""
+    found = list(run.trace.faults)
+    late = Counter(run.trace.created) - Counter(undisturbed.trace.created)
+    if plan.late and late == Counter(run.trace.deleted) - Counter(undisturbed.trace.deleted):
+        run.trace.created, run.trace.deleted = (
+            sorted((Counter(pods) - late).elements()) for pods in (run.trace.created, run.trace.deleted)
+        )
+    if run.end != undisturbed.end:
+        found += [f"end: {line}" for line in _unlike(undisturbed.end, run.end)]
+    for what in ("created", "deleted"):
+        want, got = getattr(undisturbed.trace, what), getattr(run.trace, what)
+        if want != got:
+            found.append(f"pods {what}: {want} became {got}")
+    return found
+
+
+def _unlike(want: Any, got: Any, *, at: str = "") -> Iterator[str]:
+    if isinstance(want, dict) and isinstance(got, dict):
+        for key in sorted(want.keys() | got.keys()):
+            yield from _unlike(want.get(key), got.get(key), at=f"{at}.{key}")
+    elif isinstance(want, list) and isinstance(got, list) and len(want) == len(got):
+        for number, (one, other) in enumerate(zip(want, got, strict=True)):
+            yield from _unlike(one, other, at=f"{at}[{number}]")
+    elif want != got:
+        yield f"{at} {want} became {got}"
