@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,8 @@ class Client:
     """Trusts the same authority and shows no client certificate."""
     token: str | None = None
     impersonated: str | None = None
+    kept: httpx.Client | None = None
+    """Connections to use again, of `keeping`; else each request opens its own."""
 
     @classmethod
     def from_kubeconfig(cls, path: Path) -> Client:
@@ -64,11 +68,20 @@ class Client:
 
     def with_token(self, token: str) -> Client:
         """The same server, asked by the bearer of `token`."""
-        return replace(self, context=self.anonymous, token=token)
+        return replace(self, context=self.anonymous, token=token, kept=None)
 
     def impersonating(self, user: str) -> Client:
         """The same identity, acting for a user of no group."""
         return replace(self, impersonated=user)
+
+    @contextmanager
+    def keeping(self) -> Iterator[Client]:
+        """The same identity for thousands of requests, on any threads: connections are kept until the block ends."""
+        with self._session() as http:
+            yield replace(self, kept=http)
+
+    def _session(self) -> httpx.Client:
+        return httpx.Client(base_url=self.host, verify=self.context, timeout=20, trust_env=False)
 
     def send(
         self,
@@ -87,7 +100,7 @@ class Client:
         if self.impersonated is not None:
             headers["Impersonate-User"] = self.impersonated
         content = None if body is None else json.dumps(body)
-        with httpx.Client(base_url=self.host, verify=self.context, timeout=20, trust_env=False) as http:
+        with nullcontext(self.kept) if self.kept is not None else self._session() as http:
             got = http.request(method, path, content=content, headers=headers, params=params)
         return Answer(status=got.status_code, body=got.json() if got.content else {})
 

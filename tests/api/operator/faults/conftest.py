@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -20,11 +21,12 @@ def history(copy: Copy) -> Iterator[History]:
 
 
 @pytest.fixture(scope="session")
-def stage(copy: Copy, history: History) -> Stage:
+def stage(copy: Copy, history: History) -> Iterator[Stage]:
     """The stage; the token is the operator's own."""
     token = copy.token(service_account=f"{copy.namespace}-agenttask-operator").token
     assert token is not None
-    return Stage(copy=copy, token=token, history=history)
+    with copy.admin.keeping() as admin:
+        yield Stage(copy=replace(copy, admin=admin), token=token, history=history)
 
 
 @pytest.fixture(scope="session")

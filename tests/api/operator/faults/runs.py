@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -183,6 +184,60 @@ def pause_plans(writes: list[str]) -> Iterator[Plan]:
     for number, name in enumerate(writes, start=1):
         if "event" not in name:
             yield Plan(name="paused", once=True, late=True, detail=f"write {number}, {name}", judge=at_write(number, Fate.HELD))
+
+
+def storm_plans() -> Iterator[Plan]:
+    """Trouble of the server that kills nobody, on every other request or write of a life."""
+    for fate in (Fate.RESET, Fate.BUSY, Fate.DOWN, Fate.BROKEN):
+        yield Plan(name="storms", detail=f"{fate} on every other request", judge=every_other(fate))
+    yield Plan(name="stale reads", detail="after each write the next two reads", judge=Stale(reads=2))
+    yield Plan(name="stale reads", detail="after each write the next list alone", judge=Stale(reads=2, of="read pod"))
+    yield Plan(name="two at once", detail="every reconcile by both", both=True)
+
+
+def every_other(fate: Fate) -> Judge:
+    """This fate for each second request; a lease is none."""
+    return lambda call: fate if call.number % 2 else Fate.PASS
+
+
+class Stale:
+    """After each write, some reads show what was before it. Only then: a past that lasts is no server's."""
+
+    def __init__(self, *, reads: int, of: str | None = None) -> None:
+        self._reads = reads
+        self._of = of
+        self._left = 0
+
+    def __call__(self, call: Call) -> Fate:
+        if call.write is not None:
+            self._left = self._reads
+            return Fate.PASS
+        if self._left == 0:
+            return Fate.PASS
+        self._left -= 1
+        return Fate.STALE if self._of in (None, call.name) else Fate.PASS
+
+
+class Mixed:
+    """Anything at any request, by a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def __call__(self, call: Call) -> Fate:
+        if self._random.random() < 0.7:
+            return Fate.PASS
+        fates = _AT_READS if call.write is None else _AT_WRITES
+        return self._random.choice(fates)
+
+
+_AT_READS: Final = (Fate.RESET, Fate.BUSY, Fate.DOWN, Fate.STALE, Fate.STALE, Fate.AFTER)
+_AT_WRITES: Final = (Fate.BEFORE, Fate.LOST, Fate.AFTER, Fate.RESET, Fate.BUSY, Fate.DOWN)
+
+
+def mixed_plan(seed: int) -> Plan:
+    """A mix of everything, and for each third seed with two operators at once."""
+    return Plan(name="random", detail=f"SEED={seed}", judge=Mixed(seed), both=seed % 3 == 0, late=True)
 
 
 def differences(plan: Plan, *, run: Run, undisturbed: Run) -> list[str]:
