@@ -128,14 +128,14 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
     status = _with_entry(task, now=now)
     if task.went_on:
         status = replace(status, wake=None)
-    pod = _pod_of(status=status, found=snapshot.pods) if _is_open(status) else None
+    pod = _pod_of(status=status, found=snapshot.pods) if is_open(status) else None
     second = now.replace(microsecond=0)
     status = _noticed(status=status, pod=pod, task=task, now=second)
     asked = _asked(task, status=status, now=now)
     policy = _policy(task.spec)
     refusal = _standing(snapshot.refusal, status=status, task=task)
     end, lost = None, False
-    if _is_open(status):
+    if is_open(status):
         end = _end(snapshot=snapshot, status=status, pod=pod, wanted=wanted, refusal=refusal, asked=asked, now=now)
     if end is not None:
         end = _asked_for(end=end, asked=asked)
@@ -151,7 +151,7 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
         status=status,
         policy=policy,
         pod=pod,
-        open=_is_open(status),
+        open=is_open(status),
         plan=plan,
         origin=origin,
         problem=problem,
@@ -170,10 +170,11 @@ def slow(pod: Pod, *, now: datetime) -> bool:
 
 def current_pod(*, task: Task, found: tuple[Pod, ...]) -> Pod | None:
     """The pod of the attempt that is open, if it has one."""
-    return _pod_of(status=task.status, found=found) if _is_open(task.status) else None
+    return _pod_of(status=task.status, found=found) if is_open(task.status) else None
 
 
-def _is_open(status: Status) -> bool:
+def is_open(status: Status) -> bool:
+    """Whether its newest attempt has not ended."""
     entry = status.current
     over = status.phase is not None and status.phase.terminal
     return entry is not None and entry.end is None and (entry.purge or not over)
@@ -256,7 +257,7 @@ def _is_lost(*, snapshot: Snapshot, status: Status, pod: Pod | None, refusal: Re
 
 
 def _reported(status: Status, *, snapshot: Snapshot, lost: bool) -> Status:
-    over = status.attempt - 1 if _is_open(status) else status.attempt
+    over = status.attempt - 1 if is_open(status) else status.attempt
     seen = (*snapshot.gone, *((snapshot.departed,) if snapshot.departed else ()), *snapshot.pods)
     listed = unreported.noted(status, pods=seen, over=over, lost=status.attempt if lost else None)
     return replace(status, unreported=listed)

@@ -144,7 +144,8 @@ class Reconciler:
         meta = task.metadata
         names = self.roster.of(namespace=meta.namespace, task=meta.name)
         if names is None:
-            return await self._cluster.pods_of(task)
+            found = await self._cluster.pods_of(task)
+            return found + await self._missed(task=task, found=found)
         if task.status.attempt:
             names |= {contract.pod_name(task=meta.name, attempt=task.status.attempt)}
         found = await self._cluster.pods_named(task=task, names=sorted(names))
@@ -152,6 +153,16 @@ class Reconciler:
             # The watch may be late, and what is to be deleted has to be found again if that fails.
             self.roster.add(pod)
         return found
+
+    async def _missed(self, *, task: Task, found: tuple[Pod, ...]) -> tuple[Pod, ...]:
+        """The recorded pod, where the list lacks it and it exists: no list of the past gives an attempt up."""
+        uid = task.status.pod_uid
+        if uid is None or not fold.is_open(task.status) or fold.current_pod(task=task, found=found) is not None:
+            return ()
+        name = contract.pod_name(task=task.metadata.name, attempt=task.status.attempt)
+        return tuple(
+            pod for pod in await self._cluster.pods_named(task=task, names=[name]) if pod.metadata.uid == uid
+        )
 
     async def _ask(self, *, key: Key, pod: Pod | None) -> None:
         """Keep what the kubelet says of a pod that is slow to be set up; resyncs decide on it too."""

@@ -31,7 +31,7 @@ def stage(copy: Copy, history: History) -> Iterator[Stage]:
 
 @pytest.fixture(scope="session")
 def report() -> Iterator[Report]:
-    """Written when all have run."""
+    """Shown when all have run."""
     made = Report()
     yield made
-    made.write()
+    made.show()

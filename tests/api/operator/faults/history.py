@@ -17,11 +17,14 @@ from typing import Any, Final, Self
 import httpx
 from agenttask import contract
 
-from tests.api.client import MERGE, Client, Object
+from tests.api.client import MERGE, Object
 from tests.api.crd.installed import Copy
 from tests.api.waiting import until
 
 TERMINAL: Final = frozenset({"Completed", "Failed", "Cancelled"})
+_ENDED: Final = frozenset({"Succeeded", "Failed"})
+_PATIENT: Final = httpx.Timeout(20, read=None)
+"""A watch is silent for as long as nothing happens."""
 _MARK: Final = "marker"
 
 
@@ -59,7 +62,7 @@ class History:
         pod = {"schedulerName": "nobody", **_RESTRICTED}
         admin.must("POST", self._pods, body={"metadata": {"name": _MARK}, "spec": pod})
         # On threads: they outlive the loop of any one test.
-        self._http = httpx.Client(base_url=admin.host, verify=admin.context, timeout=None, trust_env=False)
+        self._http = httpx.Client(base_url=admin.host, verify=admin.context, timeout=_PATIENT, trust_env=False)
         self._threads = [
             threading.Thread(target=self._watch, args=(kind, path), daemon=True)
             for kind, path in (("task", self._copy.path()), ("pod", self._pods))
@@ -129,7 +132,9 @@ class Trace:
     created: list[str] = field(default_factory=list)
     """Pods, as `<which task of the name>-<attempt>`."""
     deleted: list[str] = field(default_factory=list)
-    """Those whose deletion somebody asked for while their task existed."""
+    """Those whose deletion somebody asked for while they lived and their task existed."""
+    swept: list[str] = field(default_factory=list)
+    """Those that had ended before."""
     faults: list[str] = field(default_factory=list)
     """What must never be."""
 
@@ -164,6 +169,7 @@ class _Judging:
         self._end()
         self._made.created.sort()
         self._made.deleted.sort()
+        self._made.swept.sort()
         return self._made
 
     def _task(self, one: Shown) -> None:
@@ -198,11 +204,12 @@ class _Judging:
             if int(attempt) > recorded:
                 self._made.faults.append(f"pod {attempt} was made while attempt {recorded} was recorded")
         if doomed and (known is None or "deletionTimestamp" not in known["metadata"]) and owner in self._final:
-            self._made.deleted.append(name)
+            ended = one.object.get("status", {}).get("phase") in _ENDED
+            (self._made.swept if ended else self._made.deleted).append(name)
         self._pods[one.uid] = one.object
         live = self._live[owner, attempt]
         live.discard(one.uid)
-        if not doomed and one.object.get("status", {}).get("phase") not in {"Succeeded", "Failed"}:
+        if not doomed and one.object.get("status", {}).get("phase") not in _ENDED:
             live.add(one.uid)
         if len(live) > 1:
             self._made.faults.append(f"{len(live)} live pods of attempt {attempt}")

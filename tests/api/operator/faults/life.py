@@ -22,7 +22,7 @@ from tests.api.operator.world import SETTINGS, Clock, World
 MOST_ROUNDS = 80
 
 
-class Dead(Exception):
+class DeadError(Exception):
     """The operator died in the midst of a reconcile."""
 
 
@@ -63,7 +63,7 @@ class Process:
         """One reconcile, unless death comes first.
 
         Raises:
-            Dead: it did.
+            DeadError: it did.
             ClusterError: as the reconciler says.
         """
         work = asyncio.create_task(self._reconciler.reconcile(key))
@@ -71,7 +71,7 @@ class Process:
         try:
             await asyncio.wait({work, death}, return_when=asyncio.FIRST_COMPLETED)
             if self.proxy.killed.is_set():
-                raise Dead
+                raise DeadError
             return await work
         finally:
             for one in (work, death):
@@ -86,12 +86,12 @@ class Operators:
     first: Process
     second: Process
     both: bool = False
-    rounds: int = 0
+    looks: int = 1
+    """How often in a row nothing must be to be done: whoever was shown the past is told nothing more until a resync."""
     _held: asyncio.Task[Any] | None = None
 
     async def reconcile(self, key: Key) -> float | None:
         """One reconcile by whoever is to act; a process that died is started again."""
-        self.rounds += 1
         if self.both:
             return await self._both(key)
         if self._held is not None:
@@ -125,7 +125,7 @@ class Operators:
     async def _restarted(self, process: Process, key: Key) -> float | None:
         try:
             return await process.reconcile(key)
-        except Dead:
+        except DeadError:
             await process.restart()
             return 0
 
@@ -142,13 +142,15 @@ class Life(World):
 
     async def settle(self) -> float | None:
         """Reconcile until nothing is to be done at once, whatever happens to the operator meanwhile."""
+        quiet = 0
         for _ in range(MOST_ROUNDS):
             try:
                 after = await self.operators.reconcile(Key(self.copy.namespace, self.name))
             except ClusterError:
                 # The queue would wait a moment, and try again.
-                continue
-            if after != 0:
+                after = 0
+            quiet = quiet + 1 if after != 0 else 0
+            if quiet == self.operators.looks:
                 return after
         raise AssertionError(f"never settles: {None if self.is_gone else self.status}")
 

@@ -33,7 +33,11 @@ from aiohttp import web
 
 _PASSED_ON: Final = ("Authorization", "Content-Type", "Accept")
 _ANSWERS: Final = {
-    "BUSY": (429, {"Retry-After": "0"}, '{"kind": "Status", "message": "too many requests", "reason": "TooManyRequests"}'),
+    "BUSY": (
+        429,
+        {"Retry-After": "0"},
+        '{"kind": "Status", "message": "too many requests", "reason": "TooManyRequests"}',
+    ),
     "DOWN": (503, {}, "upstream connect error"),
     "BROKEN": (500, {}, "<html>it broke</html>"),
 }

@@ -35,6 +35,7 @@ class Report:
                 line = f"{one.plan.detail}: {'; '.join(one.differences)}"
                 self.failed[scenario, one.plan.name].append(line)
                 lines.append(f"{one.plan.name}, {line}")
+        self._write()
         return lines
 
     def table(self) -> str:
@@ -49,11 +50,12 @@ class Report:
         rows.append([f"all: {sum(self.ran.values())}", *totals, str(sum(map(len, self.failed.values())))])
         return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
-    def write(self) -> None:
-        """Print the table, and write the JSON where that is asked for."""
-        if not self.ran:
-            return
-        print("\n" + self.table())  # noqa: T201 - the report
+    def show(self) -> None:
+        """Print the table."""
+        if self.ran:
+            print("\n" + self.table())  # noqa: T201 - the report
+
+    def _write(self) -> None:
         if path := os.environ.get("FAULTS_REPORT"):
             told = [
                 {"scenario": name, "plan": plan, "ran": ran, "failures": self.failed.get((name, plan), [])}

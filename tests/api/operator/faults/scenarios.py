@@ -189,6 +189,55 @@ async def delete_and_reapply(life: Life) -> None:
     await _complete(life, 2)
 
 
+async def reapply_while_stopping(life: Life) -> None:
+    """Deleted and applied again while its pod is being stopped; the new task's pod gets the same name."""
+    life.apply()
+    await life.settle()
+    await life.begin(1, step=1)
+    life.edit(suspend=True)
+    await life.settle()
+    life.delete_pod(1, grace=0)
+    life.delete()
+    life.apply()
+    await life.settle()
+    await life.begin(1, step=1)
+    await _complete(life, 1)
+
+
+async def cancel_at_once(life: Life) -> None:
+    """Cancelled before its pod is placed anywhere."""
+    life.apply()
+    await life.settle()
+    life.edit(cancel=True)
+    await life.settle()
+
+
+async def suspend_at_once(life: Life) -> None:
+    """Suspended before its pod is placed anywhere, and let go on."""
+    life.apply()
+    await life.settle()
+    life.edit(suspend=True)
+    await life.settle()
+    life.edit(suspend=False)
+    await life.settle()
+    await life.begin(2, step=1)
+    await _complete(life, 2)
+
+
+async def delete_with_purge(life: Life) -> None:
+    """Deleted while it runs, with its log."""
+    life.apply(checkpoint={"onDelete": "Delete"})
+    await life.settle()
+    await life.begin(1, step=1)
+    life.delete()
+    await life.settle()
+    life.end(1, contract.Outcome.STOPPED, code=75)
+    await life.settle()
+    life.bind(2)
+    life.end(2, contract.Outcome.PURGED)
+    await life.settle()
+
+
 async def two_tasks(life: Life, other: Life) -> None:
     """Two tasks at once: one loses its pod, one is suspended."""
     for one in (life, other):
@@ -227,6 +276,10 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     heal_after_stall,
     image_mended,
     name_taken,
+    cancel_at_once,
+    suspend_at_once,
     delete_and_reapply,
+    reapply_while_stopping,
+    delete_with_purge,
     two_tasks,
 )

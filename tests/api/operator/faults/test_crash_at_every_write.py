@@ -13,8 +13,9 @@ from tests.api.operator.faults.scenarios import SCENARIOS, Scenario
 def test_crash_at_every_write(stage: Stage, scenario: Scenario, report: Report) -> None:
     undisturbed = stage.learn(scenario)
     plans = list(crash_plans(undisturbed.writes))
-    # Of the three for a write one, and another one for the next.
-    chosen = [plan for number, plan in enumerate(plans) if ALL or number % 3 == number // 3 % 3]
+    # Of the three for a write one, and another one for the next; that an Event was written changes nothing.
+    third = [plan for number, plan in enumerate(plans) if number % 3 == number // 3 % 3 and "event" not in plan.detail]
+    chosen = plans if ALL else third
     outcomes = stage.carry_out(scenario, chosen, undisturbed=undisturbed)
     assert not report.add(scenario.__name__, outcomes)
 
