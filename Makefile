@@ -15,7 +15,7 @@ ifneq ($(NODE),node)
 export PATH := $(CURDIR)/.cache/node/bin:$(PATH)
 endif
 
-.PHONY: help demo test test-unit test-deep test-api test-e2e lint format bench bench-log bench-savings bench-operator cluster-up cluster-down reload images
+.PHONY: help demo test test-unit test-deep test-faults test-api test-e2e lint format bench bench-log bench-savings bench-operator cluster-up cluster-down reload images
 
 help: ## Show what there is to type
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1 # \2/' | column -t -s'#'
@@ -34,6 +34,9 @@ test-unit: .venv ## Run the tests that need nothing but Python
 test-deep: .venv ## Play a hundred thousand calls of rival writers on one log, and more on real servers; SEED=… repeats a run
 	DEEP=1 $(RUN) pytest -s tests/unit/log/test_log_machine.py tests/api/store/test_log_machine_on_servers.py \
 		tests/api/store/test_log_rivals.py
+
+test-faults: .venv peers fresh-cluster ## Kill the operator at every write, and worse; some fifteen minutes; SEED=… repeats the random part
+	FAULTS=all $(RUN) pytest -s tests/api/operator/faults
 
 test-api: .venv peers fresh-cluster ## Run the tests that need an API server or an S3 server
 	$(RUN) pytest tests/api

@@ -135,7 +135,7 @@ class Stage:
                 return self._result(lives, proxies[0], held=held)
             finally:
                 for life in lives:
-                    self._clear(life)
+                    self.clear(life)
 
     def _life(self, operators: Operators, clock: Clock) -> Life:
         name = f"t{secrets.token_hex(3)}"
@@ -156,7 +156,8 @@ class Stage:
             held=held,
         )
 
-    def _clear(self, life: Life) -> None:
+    def clear(self, life: Life) -> None:
+        """Remove what a life leaves; no kubelet confirms the end of its pods."""
         admin = self.copy.admin
         admin.send("DELETE", self.copy.path(task=life.name))
         pods = f"/api/v1/namespaces/{self.copy.namespace}/pods"

@@ -129,6 +129,17 @@ async def crashes(life: Life) -> None:
     await life.settle()
 
 
+async def crash_and_wait(life: Life) -> None:
+    """A runner crashes, its pod goes, and the next attempt is not due yet."""
+    life.apply()
+    await life.settle()
+    await life.begin(1, step=1)
+    life.exit(1, code=1, message="boom")
+    await life.settle()
+    life.delete_pod(1, grace=0)
+    await life.settle()
+
+
 async def ttl(life: Life) -> None:
     """A finished task goes when its time is over."""
     life.apply(ttlSecondsAfterFinished=60)
@@ -272,6 +283,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     cancel,
     oom,
     crashes,
+    crash_and_wait,
     ttl,
     heal_after_stall,
     image_mended,
