@@ -160,9 +160,7 @@ class Reconciler:
         if uid is None or not fold.is_open(task.status) or fold.current_pod(task=task, found=found) is not None:
             return ()
         name = contract.pod_name(task=task.metadata.name, attempt=task.status.attempt)
-        return tuple(
-            pod for pod in await self._cluster.pods_named(task=task, names=[name]) if pod.metadata.uid == uid
-        )
+        return tuple(pod for pod in await self._cluster.pods_named(task=task, names=[name]) if pod.metadata.uid == uid)
 
     async def _ask(self, *, key: Key, pod: Pod | None) -> None:
         """Keep what the kubelet says of a pod that is slow to be set up; resyncs decide on it too."""

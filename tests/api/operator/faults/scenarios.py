@@ -229,6 +229,8 @@ async def suspend_at_once(life: Life) -> None:
     await life.settle()
     life.edit(suspend=True)
     await life.settle()
+    # No kubelet had it: it is gone at once, which the watch shows.
+    await life.settle()
     life.edit(suspend=False)
     await life.settle()
     await life.begin(2, step=1)
