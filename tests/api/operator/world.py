@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from agenttask import contract
 from agenttask_operator.cluster import Cluster, ClusterError, ConflictError
-from agenttask_operator.observed import Status, Task
+from agenttask_operator.observed import Status, Task, read_pod
 from agenttask_operator.reconcile import Key, Reconciler
 from agenttask_operator.settings import Settings
 
@@ -126,7 +126,12 @@ class World:
         return Reconciler(cluster=self.cluster, settings=SETTINGS, clock=self.clock, reporter="test")
 
     async def reconcile(self) -> float | None:
-        """One reconcile."""
+        """One reconcile, by an operator that has been shown all pods, as by its watches; it reads them by name."""
+        roster, pods = self.operator.roster, [read_pod(one) for one in self._listed()]
+        before = roster.known()
+        for pod in pods:
+            roster.add(pod)
+        roster.settle(before=before, listed={pod.metadata.uid for pod in pods})
         return await self.operator.reconcile(Key(self.copy.namespace, self.name))
 
     async def settle(self) -> float | None:
@@ -242,9 +247,12 @@ class World:
     @property
     def pods(self) -> list[str]:
         """Names of all pods of the task's name that are not being deleted."""
+        return sorted(one["metadata"]["name"] for one in self._listed() if "deletionTimestamp" not in one["metadata"])
+
+    def _listed(self) -> list[Object]:
         path = f"/api/v1/namespaces/{self.copy.namespace}/pods"
-        items = self._admin.must("GET", path, labelSelector=f"{contract.LABEL_TASK}={self.name}")["items"]
-        return sorted(one["metadata"]["name"] for one in items if "deletionTimestamp" not in one["metadata"])
+        found: list[Object] = self._admin.must("GET", path, labelSelector=f"{contract.LABEL_TASK}={self.name}")["items"]
+        return found
 
     @property
     def node(self) -> str:
