@@ -178,6 +178,10 @@ class Journal:
         self._attached[content] = None
         return content
 
+    async def confirm(self) -> None:
+        """Return if the log is still held by this attempt. Raises `Fenced` and store errors."""
+        await self._log.confirm()
+
     def read(self, content: Content) -> AsyncGenerator[bytes, None]:
         """Content that the state refers to, verified at its end. `CheckpointCorrupt` if it cannot be had."""
         return self._log.read(content)

@@ -346,6 +346,18 @@ class Log:
             await self._retain()
             return self.head
 
+    async def confirm(self) -> None:
+        """Return if the log is still this holder's: one GET, for long silences. Raises `Fenced` and store errors."""
+        async with self._turn:
+            self._refuse_if_ended()
+            key = self._keys.record(self._head.seq + 1)
+            try:
+                body = await self._store.get(key, max_bytes=MAX_RECORD_BYTES)
+            except Absent:
+                return  # the slot behind a replaced holder's last record is a claim's, for ever
+            self._ended_by = await self._fenced(key, Taken(body))
+            raise self._ended_by
+
     async def leave(self, name: str, body: bytes) -> None:
         """Leave something for the holder to find, whoever that is by now: a writer that has lost the log may still.
 

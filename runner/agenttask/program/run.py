@@ -147,6 +147,8 @@ class ProgramRun:
         async with self._turn:
             if (stored := await self._look(strictly=strictly)) is not None:
                 await self._journal.commit(stored)
+            else:
+                await self._journal.confirm()  # a program that has been replaced must not work on for want of news
 
     async def _look(self, *, strictly: bool = False) -> Stored | None:
         """What differs from what is stored; None if nothing does."""

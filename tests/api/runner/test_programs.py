@@ -253,15 +253,16 @@ def test_a_program_killed_by_a_signal_ends_as_shells_say_it(pods: Pods) -> None:
     assert pods.run(1).code == 128 + signal.SIGKILL
 
 
-def test_a_fenced_runner_kills_its_program_and_its_checkpoint_is_never_acknowledged(pods: Pods) -> None:
+@pytest.mark.parametrize("before", ["echo more > kept", ":"], ids=["new work", "nothing new"])
+def test_a_fenced_runner_kills_its_program_and_its_checkpoint_is_never_acknowledged(pods: Pods, before: str) -> None:
     pods.script = """
         [ $AGENTTASK_ATTEMPT = 7 ] && exit 0
         echo $$ > $OUT/pid
         until [ -e $OUT/fenced ]; do sleep 0.1; done
-        echo more > kept
+        BEFORE
         agenttask checkpoint && echo acknowledged > $OUT/acknowledged
         while :; do sleep 0.1; done
-    """
+    """.replace("BEFORE", before)
     old = pods.start(3)
     pid = int(pods.wait_for("pid"))
     assert pods.run(7).code == Exit.FINAL

@@ -93,6 +93,18 @@ async def test_a_fenced_attempt_stops_at_once_and_writes_nothing_more(open_log: 
     assert store.objects == before
 
 
+async def test_a_holder_that_has_nothing_to_write_can_ask_whether_it_still_holds_the_log(open_log: Open) -> None:
+    store = MemoryStore()
+    old = (await open_log(store, attempt=1)).log
+    assert old is not None
+    await old.confirm()
+    await open_log(store, attempt=2)
+    for _ in range(2):
+        with pytest.raises(Fenced) as caught:
+            await old.confirm()
+        assert caught.value.newest_attempt == 2
+
+
 async def test_an_unreadable_record_in_the_slot_is_not_taken_for_a_fence(open_log: Open, key: Key) -> None:
     store = MemoryStore()
     log = (await open_log(store)).log
