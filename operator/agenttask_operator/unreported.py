@@ -39,6 +39,9 @@ def noted(status: Status, *, pods: Iterable[Pod], over: int, lost: int | None) -
     for pod in pods:
         if pod.attempt is None or pod.attempt > over:
             continue
+        if pod.spec.node_name is None:
+            # No kubelet has it. An attempt in doubt had another pod: this one was made late, by an operator that slept.
+            continue
         if may_run(pod):
             listed.add(pod.attempt)
         else:

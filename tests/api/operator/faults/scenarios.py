@@ -221,6 +221,8 @@ async def cancel_at_once(life: Life) -> None:
     await life.settle()
     life.edit(cancel=True)
     await life.settle()
+    # No kubelet had it: it is gone at once, which the watch shows.
+    await life.settle()
 
 
 async def suspend_at_once(life: Life) -> None:
