@@ -307,6 +307,14 @@ LISTED: dict[str, tuple[Snapshot, tuple[int, ...]]] = {
         ),
         (1,),
     ),
+    "a pod of an older attempt in doubt was made late, and no kubelet has it": (
+        snapshot(
+            task(status=SECOND),
+            pod(1, uid="late", phase="Pending", node=None),
+            pod(2, state=RUNNING),
+        ),
+        (1,),
+    ),
     "of more than can be named the newest are": (
         snapshot(
             task(
