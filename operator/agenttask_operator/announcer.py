@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from agenttask_operator.cluster import Cluster, ClusterError, NotFoundError
+from agenttask_operator.answers import ClusterError, NotFoundError
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.observed import Task
 from agenttask_operator.status import Event
 

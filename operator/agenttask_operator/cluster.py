@@ -2,16 +2,6 @@
 
 Objects go in and come out as plain JSON over one session of the official client: its model classes cost ten times the
 memory and time, and the operator reads a dozen fields.
-
-Every error is translated here:
-
-    ClusterError
-    ├── NotFoundError       the object (or its namespace) does not exist
-    ├── ExistsError         an object of that name exists
-    ├── ConflictError       the object changed meanwhile, or is another one of that name: read again
-    ├── RefusedError        the server says no, and why; the same request will be refused again
-    │   └── NamespaceEndsError  since nothing is made any more in a namespace that is being deleted
-    └── UnreachableError    no answer, or one that says to come back later
 """
 
 from __future__ import annotations
@@ -31,6 +21,7 @@ from aiolimiter import AsyncLimiter
 from kubernetes.aio import client, config
 from kubernetes.aio.client.rest import RESTResponse
 
+from agenttask_operator.answers import ConflictError, NotFoundError, UnreachableError, error_of
 from agenttask_operator.metrics import API_REQUESTS, Metrics
 from agenttask_operator.observed import Complaint, Pod, Status, Task, newest_complaint, read_pod, read_task
 from agenttask_operator.settings import ClientConnection
@@ -54,34 +45,6 @@ _VERBS: Final = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "de
 logger = logging.getLogger(__name__)
 
 ReadT = TypeVar("ReadT")
-
-
-class ClusterError(Exception):
-    """Root of all that can go wrong; the message is the server's where there is one."""
-
-
-class NotFoundError(ClusterError):
-    """The object does not exist."""
-
-
-class ExistsError(ClusterError):
-    """An object of that name exists."""
-
-
-class ConflictError(ClusterError):
-    """The object changed meanwhile, or another one has its name."""
-
-
-class RefusedError(ClusterError):
-    """The server says no."""
-
-
-class NamespaceEndsError(RefusedError):
-    """Nothing is made there any more."""
-
-
-class UnreachableError(ClusterError):
-    """No answer, or none yet."""
 
 
 class Cluster:
@@ -348,7 +311,7 @@ class Cluster:
                 break
             await self._sleep(min(wait, MAX_TOLD_SECONDS))
         if answer.status >= 300:
-            raise _error(answer.status, content)
+            raise error_of(answer.status, content)
         return msgspec.json.decode(content)
 
     async def _send(
@@ -369,44 +332,10 @@ class Cluster:
             raise UnreachableError(f"{type(error).__name__}: {error}") from error
 
 
-class _Cause(msgspec.Struct, frozen=True):
-    reason: str = ""
-
-
-class _Details(msgspec.Struct, frozen=True):
-    causes: tuple[_Cause, ...] = ()
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    """A Status object, as the server answers when it says no."""
-
-    message: str = ""
-    reason: str = ""
-    details: _Details | None = None
-
-
 def _told_to_wait(answer: RESTResponse) -> float | None:
     """For how many seconds, where the server says so."""
     told = answer.headers.get("Retry-After", "")
     return float(told) if (answer.status == 429 or answer.status >= 500) and told.isdecimal() else None
-
-
-def _error(code: int, content: bytes) -> ClusterError:
-    try:
-        said = msgspec.json.decode(content, type=_Refusal)
-    except msgspec.MsgspecError:
-        # Not an API server's answer: a proxy or load balancer in between.
-        said = _Refusal(message=content[:200].decode(errors="replace"))
-    message = said.message or f"HTTP {code}"
-    if code == 404:
-        return NotFoundError(message)
-    if code == 409:
-        return ExistsError(message) if said.reason == "AlreadyExists" else ConflictError(message)
-    if code in {401, 429, 502, 503, 504} or (code == 500 and said.reason != "InternalError"):
-        return UnreachableError(message)
-    if said.details is not None and any(cause.reason == "NamespaceTerminating" for cause in said.details.causes):
-        return NamespaceEndsError(message)
-    return RefusedError(message)
 
 
 def _leftovers(found: Mapping[str, Any], *, wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from agenttask_operator import handlers, health, logs, metrics, settings
-from agenttask_operator.cluster import Cluster, ClusterError, ConflictError, NotFoundError
+from agenttask_operator.answers import ClusterError, ConflictError, NotFoundError
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.fleet import Fleet
 from agenttask_operator.handlers import Inbox
 from agenttask_operator.leader import Leadership

@@ -17,14 +17,8 @@ from agenttask import contract
 
 from agenttask_operator import fold, forks, logs, pods, status, unreported
 from agenttask_operator.announcer import Announcer
-from agenttask_operator.cluster import (
-    Cluster,
-    ConflictError,
-    ExistsError,
-    NamespaceEndsError,
-    NotFoundError,
-    RefusedError,
-)
+from agenttask_operator.answers import ConflictError, ExistsError, NamespaceEndsError, NotFoundError, RefusedError
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.decide import Decision, decide
 from agenttask_operator.fold import Refusal, Snapshot
 from agenttask_operator.ledger import Ledger

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from agenttask_operator import settings
-from agenttask_operator.cluster import Cluster, ConflictError, NotFoundError
+from agenttask_operator.answers import ConflictError, NotFoundError
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.observed import Task
 
 POLL_SECONDS: Final = 1.0

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from agenttask import contract
-from agenttask_operator.cluster import ConflictError
+from agenttask_operator.answers import ConflictError
 from agenttask_operator.observed import read_pod
 from agenttask_operator.reconcile import Key
 

@@ -14,7 +14,8 @@ import httpx
 import pytest
 from agenttask_operator import cluster as api_calls
 from agenttask_operator import handlers
-from agenttask_operator.cluster import Cluster, ClusterError
+from agenttask_operator.answers import ClusterError
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.handlers import Inbox
 from agenttask_operator.leader import Leadership
 from agenttask_operator.main import Operator, resync, work

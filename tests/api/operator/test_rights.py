@@ -14,7 +14,8 @@ import pytest
 from agenttask import contract
 from agenttask_operator import cluster as api_calls
 from agenttask_operator import pods
-from agenttask_operator.cluster import Cluster, ClusterError, RefusedError
+from agenttask_operator.answers import ClusterError, RefusedError
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.observed import Phase, Pod, Status, Task, read_pod, read_task
 from agenttask_operator.status import Event, Weight
 from kubernetes.aio import client, config

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import msgspec
 from agenttask import contract
-from agenttask_operator.cluster import Cluster, ClusterError, ConflictError
+from agenttask_operator.answers import ClusterError, ConflictError
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.observed import Status, Task, read_pod
 from agenttask_operator.reconcile import Key, Reconciler
 from agenttask_operator.settings import Settings

@@ -8,7 +8,8 @@ from typing import cast
 
 import pytest
 from agenttask_operator.announcer import KEPT, SERIES, SINGLY, Announcer
-from agenttask_operator.cluster import Cluster, NotFoundError, UnreachableError
+from agenttask_operator.answers import NotFoundError, UnreachableError
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.observed import Task
 from agenttask_operator.status import Event, Weight
 from msgspec.structs import replace

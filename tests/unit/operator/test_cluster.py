@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import msgspec
-from agenttask_operator.cluster import Cluster, NamespaceEndsError, RefusedError
+from agenttask_operator.answers import NamespaceEndsError, RefusedError
+from agenttask_operator.cluster import Cluster
 
 from tests.unit.operator.builders import UID, task
 

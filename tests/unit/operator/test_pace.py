@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from agenttask_operator.cluster import MAX_SENDS, MAX_TOLD_SECONDS, Cluster, ClusterError, UnreachableError
+from agenttask_operator.answers import ClusterError, UnreachableError
+from agenttask_operator.cluster import MAX_SENDS, MAX_TOLD_SECONDS, Cluster
 from agenttask_operator.metrics import Metrics
 from agenttask_operator.settings import ClientConnection
 

@@ -10,7 +10,8 @@ from typing import cast
 
 import pytest
 from agenttask_operator import main
-from agenttask_operator.cluster import Cluster, NotFoundError
+from agenttask_operator.answers import NotFoundError
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.health import Health
 from agenttask_operator.observed import Pod, Task
 from agenttask_operator.reconcile import Key

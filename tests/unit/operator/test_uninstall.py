@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
-from agenttask_operator.cluster import Cluster, ConflictError, NotFoundError
+from agenttask_operator.answers import ConflictError, NotFoundError
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.observed import Task
 from agenttask_operator.uninstall import let_go
 from msgspec.structs import replace

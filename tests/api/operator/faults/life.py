@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from agenttask_operator.cluster import Cluster, ClusterError
+from agenttask_operator.answers import ClusterError
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.reconcile import Key, Reconciler
 from kubernetes.aio import client
 
