@@ -9,8 +9,11 @@ import pytest
 
 from tests.api.crd.installed import Copy
 from tests.api.operator.faults.history import History
-from tests.api.operator.faults.report import Report
+from tests.api.operator.faults.report import ALL, Report
 from tests.api.operator.faults.runs import Stage
+
+collect_ignore = [] if ALL else ["test_weakened_operators.py"]
+"""Left to `make test-faults`: each costs all plans of a scenario."""
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from typing import Any
 
 from agenttask_operator.answers import ClusterError
 from agenttask_operator.cluster import Cluster
+from agenttask_operator.observed import Pod
 from agenttask_operator.reconcile import Key, Reconciler
 from kubernetes.aio import client
 
@@ -40,6 +41,8 @@ class Process:
     clock: Clock
     made: Callable[..., Reconciler] = Reconciler
     calls: type[Cluster] = Cluster
+    shown: Callable[[], list[Pod]] | None = None
+    """What the watch of pods has shown; None: nothing yet, and no listing has ended."""
 
     async def __aenter__(self) -> Process:
         self._begin()
@@ -67,6 +70,8 @@ class Process:
             DeadError: it did.
             ClusterError: as the reconciler says.
         """
+        if self.shown is not None:
+            self._see(await asyncio.to_thread(self.shown))
         work = asyncio.create_task(self._reconciler.reconcile(key))
         death = asyncio.create_task(self.proxy.killed.wait())
         try:
@@ -78,6 +83,13 @@ class Process:
             for one in (work, death):
                 one.cancel()
             await asyncio.gather(work, death, return_exceptions=True)
+
+    def _see(self, pods: list[Pod]) -> None:
+        roster = self._reconciler.roster
+        before = roster.known()
+        for pod in pods:
+            roster.add(pod)
+        roster.settle(before=before, listed={pod.metadata.uid for pod in pods})
 
 
 @dataclass(kw_only=True)

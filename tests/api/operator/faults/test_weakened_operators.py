@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from agenttask import contract
+from agenttask_operator.answers import NotFoundError
 from agenttask_operator.cluster import Cluster
 from agenttask_operator.decide import Decision
 from agenttask_operator.fold import Snapshot
-from agenttask_operator.observed import Pod, Task, read_pod
+from agenttask_operator.observed import Pod, Task
 from agenttask_operator.reconcile import Key, Reconciler
 from msgspec import structs
 
 from tests.api.operator.faults import scenarios
-from tests.api.operator.faults.report import ALL
 from tests.api.operator.faults.runs import Plan, Stage, crash_plans, pause_plans
-
-pytestmark = pytest.mark.skipif(not ALL, reason="make test-faults alone: each costs a scenario's plans")
 
 
 class CreatesFirst(Reconciler):
@@ -42,10 +42,12 @@ class DeletesByName(Cluster):
 class AdoptsByName(Cluster):
     """Takes any pod with the task's label for this task's."""
 
-    async def pods_of(self, task: Task) -> tuple[Pod, ...]:
-        selector = f"{contract.LABEL_TASK}={task.metadata.name}"
-        path = f"/api/v1/namespaces/{task.metadata.namespace}/pods"
-        return tuple([read_pod(raw) async for raw in self._list(path, page=500, labelSelector=selector)])
+    async def pods_named(self, *, task: Task, names: Iterable[str]) -> tuple[Pod, ...]:
+        found = []
+        for name in names:
+            with suppress(NotFoundError):
+                found.append(await self.get_pod(namespace=task.metadata.namespace, name=name))
+        return tuple(pod for pod in found if pod.task == task.metadata.name)
 
 
 class IgnoresVersions(Cluster):
