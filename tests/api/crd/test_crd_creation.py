@@ -377,6 +377,13 @@ RULES = {
 }
 
 BOUNDS = {
+    "a class of the pod has an object's name: of any other the API server says no more than 500": Case(
+        accepted=spec(
+            pod={"runtimeClassName": "sandbox.v2", "priorityClassName": "low", "serviceAccountName": "agents"}
+        ),
+        refused=spec(pod={"runtimeClassName": "https://example.com/v1"}),
+        says="pod.runtimeClassName",
+    ),
     "a prompt is not empty": Case(accepted=spec(), refused=spec(prompt=""), says="spec.prompt"),
     "a ConfigMap has a name": Case(
         accepted={"promptFrom": {"configMapKeyRef": {"name": "prompts", "key": "triage.md"}}},

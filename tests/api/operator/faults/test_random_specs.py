@@ -40,7 +40,8 @@ class Trial:
             Proxy(target=copy.admin.host, context=copy.admin.anonymous) as proxy,
             Process(proxy=proxy, token=self._stage.token, clock=clock) as process,
         ):
-            yield Operators(first=process, second=process)
+            # Once more after all is done: a pod that is gone by then is an event of its own.
+            yield Operators(first=process, second=process, looks=2)
 
     async def there_and_back(self, first: Object, second: Object) -> None:
         """A task with the first spec, edited to the second and back."""
