@@ -94,7 +94,7 @@ def _deleted(snapshot: Snapshot, *, now: datetime) -> Decision:
     phase, saying = purging.said(view, verdict)
     made = _status(verdict, view=view, phase=phase, saying=saying)
     made = _with_conditions(made, verdict=verdict, view=view, suspended=False)
-    times = (verdict.until, view.deadline, purging.gives_up_at(task))
+    times = (verdict.until, view.deadline, purging.gives_up_at(task=task, status=made))
     return _decision(snapshot, rule=rule, verdict=verdict, made=made, times=times, now=now)
 
 

@@ -5,7 +5,7 @@ Pure. A finalizer, set before the first attempt, keeps the task until a last att
     nothing was ever written, or       the task goes
     Retain is wanted by now
     purged                             the task goes
-    10 min are over, or the            the task goes and leaves its log: an Event and a line say where
+    10 min of it are over, or the      the task goes and leaves its log: an Event and a line say where
     namespace makes no pods any more
     stopping                           an attempt is open that works on the task: its pod is deleted and waited for
     refused … starting                 the purge is open, as any attempt is
@@ -30,7 +30,11 @@ from agenttask_operator.rules import Rule, Verdict
 from agenttask_operator.status import Saying
 
 PATIENCE: Final = timedelta(minutes=10)
-"""How long a deletion waits for its purge: a store that is gone for good must not keep its tasks for ever."""
+"""How long a deletion waits for its purge: a store that is gone for good must not keep its tasks for ever.
+
+Counted from the first purge, or from the deletion as long as nothing is raised: an operator that was down for longer
+tries once all the same.
+"""
 
 
 def is_needless(task: Task) -> bool:
@@ -38,18 +42,19 @@ def is_needless(task: Task) -> bool:
     return not task.to_be_purged or task.status.location is None
 
 
-def gives_up_at(task: Task) -> datetime | None:
-    """Until when its log may keep the task; None while nobody deletes it."""
+def gives_up_at(*, task: Task, status: Status) -> datetime | None:
+    """Until when its log may keep the task with this status; None while nobody deletes it."""
     deleted = task.metadata.deletion_timestamp
-    return deleted + PATIENCE if deleted is not None else None
+    begun = next((entry.start for entry in status.attempts if entry.purge), deleted)
+    return begun + PATIENCE if begun is not None else None
 
 
 def given_up(view: View) -> str | None:
     """Why the log is left behind, where it is."""
     if view.refusal is not None and view.refusal.namespace_ends:
         return "its namespace is being deleted"
-    due = gives_up_at(view.task)
-    if due is None or view.now < due:
+    due = gives_up_at(task=view.task, status=view.status)
+    if due is None or view.now < due or _is_to_begin(view):
         return None
     entry = view.status.current
     last = f" {entry.reason}: {entry.message}" if entry is not None and entry.purge and entry.end is not None else ""
@@ -96,6 +101,11 @@ def waiting(view: View) -> Verdict | None:
     """The last purge did not succeed; the next one is due later."""
     entry = view.status.current
     return rules.waiting(view) if entry is not None and entry.purge else None
+
+
+def _is_to_begin(view: View) -> bool:
+    """Whether a purge can be raised now, and none ever was."""
+    return not view.open and view.problem is None and not any(entry.purge for entry in view.status.attempts)
 
 
 def _phase(view: View) -> Phase:

@@ -75,7 +75,7 @@ def as_markdown() -> str:
             "## A task that is deleted and takes its log along",
             "",
             "It goes at once if it has written nothing, and once its log is purged. It goes and leaves its log after",
-            f"{purging.PATIENCE.seconds // 60} minutes, or at once when its namespace is being deleted.",
+            f"{purging.PATIENCE.seconds // 60} minutes of trying, or at once when its namespace is being deleted.",
             "",
             *_table(purging.RULES),
             "## How an attempt has ended",

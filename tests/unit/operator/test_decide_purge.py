@@ -12,6 +12,7 @@ from agenttask_operator.fold import Snapshot
 from agenttask_operator.observed import Attempt, Outcome, Phase, Status, Task
 from agenttask_operator.purging import RULES
 from agenttask_operator.reasons import Reason
+from msgspec.structs import replace
 
 from tests.unit.operator.builders import (
     BARE,
@@ -44,8 +45,9 @@ def doomed(
     return task(status=given, checkpoint=point, spec=spec, deleted=ago(since), guarded=guarded, generation=2)
 
 
-def purge(attempt: int = 2, **more: Any) -> Attempt:
-    return entry(attempt, purge=True, **more)
+def purge(attempt: int = 2, *, since: float = 60, **more: Any) -> Attempt:
+    """Raised a minute ago, when the task was deleted."""
+    return replace(entry(attempt, purge=True, **more), start=ago(since))
 
 
 def finished(*entries: Attempt, **more: Any) -> Status:
@@ -105,7 +107,7 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             reason=Reason.PURGING,
             attempt=2,
             create=True,
-            after=540.0,
+            after=600.0,
             true=("Checkpointed",),
             ends=ENDS,
         ),
@@ -120,7 +122,7 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             reason="Completed",
             attempt=2,
             create=True,
-            after=540.0,
+            after=600.0,
             true=("Checkpointed", "Complete", "Finished"),
             ends={1: ("Completed", "Completed")},
         ),
@@ -133,7 +135,7 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             reason=Reason.PURGING,
             attempt=2,
             create=True,
-            after=540.0,
+            after=600.0,
             true=("Checkpointed",),
             ends={1: ("Stalled", "StoreDenied")},
         ),
@@ -146,7 +148,7 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             reason=Reason.PURGING,
             attempt=2,
             create=True,
-            after=540.0,
+            after=600.0,
             true=("Checkpointed",),
             ends={1: ("Stopped", "Stopped")},
         ),
@@ -205,7 +207,7 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             reason=Reason.PURGING,
             attempt=2,
             create=True,
-            after=540.0,
+            after=600.0,
             true=("Checkpointed",),
             ends={1: ("Crashed", "Purged")},
             counts=(0, 1, 0, 0),
@@ -219,7 +221,7 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             reason="Completed",
             attempt=2,
             create=True,
-            after=540.0,
+            after=600.0,
             true=("Checkpointed", "Complete", "Finished"),
             ends={1: ("Completed", "Completed")},
         ),
@@ -290,7 +292,10 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
         ),
     ),
     "after ten minutes the task goes and leaves its log": (
-        snapshot(doomed(PURGING, since=600), pod(2, owner=OPEN_TASK, phase="Pending")),
+        snapshot(
+            doomed(replace(PURGING, attempts=(DIED, purge(since=600))), since=700),
+            pod(2, owner=OPEN_TASK, phase="Pending"),
+        ),
         Want(
             rule="abandoned",
             phase=Phase.CHECKPOINTED,
@@ -300,6 +305,23 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             guard=False,
             ends=ENDS,
         ),
+    ),
+    "an operator that was down for longer tries once all the same": (
+        snapshot(doomed(status(DIED), since=3600)),
+        Want(
+            rule="purge",
+            phase=Phase.CHECKPOINTED,
+            reason=Reason.PURGING,
+            attempt=2,
+            create=True,
+            after=600.0,
+            true=("Checkpointed",),
+            ends=ENDS,
+        ),
+    ),
+    "a runner that does not stop in ten minutes keeps its log": (
+        snapshot(doomed(status(entry(1), pod_uid="pod-1", phase=Phase.RUNNING), since=600), pod(state=RUNNING)),
+        Want(rule="abandoned", phase=Phase.RUNNING, reason="", uid="pod-1", guard=False),
     ),
     "in a namespace that is being deleted the task goes at once": (
         snapshot(
@@ -316,7 +338,7 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             reason=Reason.PURGING,
             attempt=2,
             create=True,
-            after=540.0,
+            after=600.0,
             true=("Checkpointed",),
             ends=ENDS,
         ),
@@ -346,7 +368,7 @@ def test_the_order_of_the_rules_of_a_purge() -> None:
 
 
 def test_an_abandoned_purge_names_the_place_it_left_and_why() -> None:
-    stalled = purge(outcome=Outcome.STALLED, reason="StoreDenied", message="403")
+    stalled = purge(since=601, outcome=Outcome.STALLED, reason="StoreDenied", message="403")
     made = decide(snapshot=snapshot(doomed(status(DIED, stalled), since=601)), now=NOW)
     (event,) = made.told
     log = f"agents/triage/{task().metadata.uid} in s3 default-bucket"
