@@ -191,6 +191,7 @@ async def test_a_pod_that_no_watch_has_shown_is_found_by_a_resync_and_deleted(wo
     await world.settle()
     await resync(cluster=world.cluster, reconciler=world.operator, queue=queue, inbox=inbox)
     await taken(queue)
+    world.watched = False
     world.make_again(late)
     await world.settle()
     # From the first listing on, pods are read by name, and nothing has named this one.

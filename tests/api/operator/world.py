@@ -111,6 +111,8 @@ class World:
     name: str
     clock: Clock = field(default_factory=Clock)
     writes: Writes = field(default_factory=Writes)
+    watched: bool = True
+    """Whether the operator's watch of pods shows it what there is."""
 
     def __post_init__(self) -> None:
         self.cluster.writes = self.writes
@@ -128,11 +130,12 @@ class World:
 
     async def reconcile(self) -> float | None:
         """One reconcile, by an operator that has been shown all pods, as by its watches; it reads them by name."""
-        roster, pods = self.operator.roster, [read_pod(one) for one in self._listed()]
-        before = roster.known()
-        for pod in pods:
-            roster.add(pod)
-        roster.settle(before=before, listed={pod.metadata.uid for pod in pods})
+        if self.watched:
+            roster, pods = self.operator.roster, [read_pod(one) for one in self._listed()]
+            before = roster.known()
+            for pod in pods:
+                roster.add(pod)
+            roster.settle(before=before, listed={pod.metadata.uid for pod in pods})
         return await self.operator.reconcile(Key(self.copy.namespace, self.name))
 
     async def settle(self) -> float | None:
