@@ -6,7 +6,7 @@ Stands between the log, which knows nothing of agents, and the loop, which knows
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -32,15 +32,11 @@ from agenttask.agent.frozen import freeze, thaw
 from agenttask.agent.reducer import fold
 from agenttask.agent.state import State
 from agenttask.errors import FormatTooNew, InDoubt
-from agenttask.log import Content, Frozen, Kind, Left, Log, Record, RecordRef, Snapshot
+from agenttask.log import Content, Frozen, Kind, Left, Log, Pieces, Record, RecordRef, Snapshot
 
 REWIND_ADVICE: Final = (
     "find out which took effect, then start a new task that resumes from an older checkpoint, or start afresh"
 )
-
-
-Source = Callable[[], Iterator[bytes]]
-"""Gives content from its beginning, each time it is called; in a thread."""
 
 
 class Witness(Protocol):
@@ -172,7 +168,7 @@ class Journal:
             return
         await asyncio.shield(asyncio.ensure_future(self._make_durable(mine[-1])))
 
-    async def attach(self, source: Source) -> Content:
+    async def attach(self, source: Pieces) -> Content:
         """Make content durable that a later event refers to; what the source gives, as it was then."""
         content = await self._log.attach(source)
         self._attached[content] = None

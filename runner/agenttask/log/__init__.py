@@ -4,7 +4,7 @@ It knows nothing of agents. `Log.open` restores and claims, `Log.append` commits
 has to replay; `read` looks without touching. `docs/checkpoint-log.md` has the protocol on one page.
 """
 
-from agenttask.log.blob import read_blob
+from agenttask.log.blob import Pieces, read_blob
 from agenttask.log.chain import Bad
 from agenttask.log.claim import Charge, Left, OnCorruption, Recorded
 from agenttask.log.keys import Keys
@@ -52,6 +52,7 @@ __all__ = [
     "Opened",
     "Origin",
     "Patience",
+    "Pieces",
     "Placed",
     "Policy",
     "Purged",

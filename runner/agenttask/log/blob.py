@@ -33,6 +33,7 @@ SLICE_BYTES: Final = 1024
 """Compressed bytes decompressed at a time: zstd can make 32 MiB of them, but not more."""
 
 Pieces = Callable[[], Iterator[bytes]]
+"""Gives content from its beginning, each time it is called; in a thread where it is large."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ import msgspec
 
 from agenttask.agent.events import Item
 from agenttask.errors import FolderUnusable
-from agenttask.journal import Source, content_of
-from agenttask.log import Content
+from agenttask.journal import content_of
+from agenttask.log import Content, Pieces
 
 MAX_ITEMS: Final = 10_000
 """Files, links and folders: all are held in memory, and many named in one record."""
@@ -41,7 +41,7 @@ NAMED: Final = 5
 """Things that cannot be kept, of which a message speaks."""
 _KEPT_BITS: Final = 0o777
 
-Attach = Callable[[Source], Awaitable[Content]]
+Attach = Callable[[Pieces], Awaitable[Content]]
 """Make content durable."""
 Read = Callable[[Content], AsyncGenerator[bytes, None]]
 """Give it back."""

@@ -7,6 +7,7 @@ exist, so they stay Terminating when deleted, and reports their state as a kubel
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -15,8 +16,9 @@ import msgspec
 from agenttask import contract
 from agenttask_operator.answers import ClusterError, ConflictError
 from agenttask_operator.cluster import Cluster
-from agenttask_operator.observed import Status, Task, read_pod
+from agenttask_operator.observed import Pod, Status, Task, read_pod
 from agenttask_operator.reconcile import Key, Reconciler
+from agenttask_operator.roster import Roster
 from agenttask_operator.settings import Settings
 
 from tests.api.client import APPLY, MERGE, Client, Object
@@ -102,6 +104,14 @@ class WatchedCluster(Cluster):
         return made
 
 
+def show(roster: Roster, *, pods: Collection[Pod]) -> None:
+    """Let an operator know that there are these pods, and no others, as its watch or a listing does."""
+    before = roster.known()
+    for pod in pods:
+        roster.add(pod)
+    roster.settle(before=before, listed={pod.metadata.uid for pod in pods})
+
+
 @dataclass(kw_only=True)
 class World:
     """A task's name, and all that may be done to it."""
@@ -131,11 +141,7 @@ class World:
     async def reconcile(self) -> float | None:
         """One reconcile, by an operator that has been shown all pods, as by its watches; it reads them by name."""
         if self.watched:
-            roster, pods = self.operator.roster, [read_pod(one) for one in self._listed()]
-            before = roster.known()
-            for pod in pods:
-                roster.add(pod)
-            roster.settle(before=before, listed={pod.metadata.uid for pod in pods})
+            show(self.operator.roster, pods=[read_pod(one) for one in self._listed()])
         return await self.operator.reconcile(Key(self.copy.namespace, self.name))
 
     async def settle(self) -> float | None:

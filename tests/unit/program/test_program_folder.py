@@ -15,8 +15,7 @@ from agenttask.agent.events import Item, Stored
 from agenttask.agent.reducer import reduce
 from agenttask.agent.state import Program, State
 from agenttask.errors import FolderUnusable
-from agenttask.journal import Source
-from agenttask.log import Content
+from agenttask.log import Content, Pieces
 from agenttask.program import folder as module
 from agenttask.program.folder import INLINE_BYTES, INLINE_TOTAL, Folder, Look, clear, put_back
 
@@ -31,7 +30,7 @@ class Contents:
         self.held: dict[Content, bytes] = {}
         self.attached = 0
 
-    async def attach(self, source: Source) -> Content:
+    async def attach(self, source: Pieces) -> Content:
         body = b"".join(source())
         content = Content(digest=hashlib.sha256(body).hexdigest(), size=len(body))
         self.held[content] = body

@@ -19,7 +19,7 @@ from kubernetes.aio import client
 
 from tests.api.client import Object
 from tests.api.operator.faults.proxy import Proxy
-from tests.api.operator.world import SETTINGS, Clock, World
+from tests.api.operator.world import SETTINGS, Clock, World, show
 
 MOST_ROUNDS = 80
 
@@ -71,7 +71,7 @@ class Process:
             ClusterError: as the reconciler says.
         """
         if self.shown is not None:
-            self._see(await asyncio.to_thread(self.shown))
+            show(self._reconciler.roster, pods=await asyncio.to_thread(self.shown))
         work = asyncio.create_task(self._reconciler.reconcile(key))
         death = asyncio.create_task(self.proxy.killed.wait())
         try:
@@ -83,13 +83,6 @@ class Process:
             for one in (work, death):
                 one.cancel()
             await asyncio.gather(work, death, return_exceptions=True)
-
-    def _see(self, pods: list[Pod]) -> None:
-        roster = self._reconciler.roster
-        before = roster.known()
-        for pod in pods:
-            roster.add(pod)
-        roster.settle(before=before, listed={pod.metadata.uid for pod in pods})
 
 
 @dataclass(kw_only=True)
