@@ -50,9 +50,10 @@ from agenttask.lines import Lines, PlainLines
 from agenttask.live import Live
 from agenttask.log import Patience, read
 from agenttask.manifest import Manifest, load
+from agenttask.preconditions import check, refuse_other_prompt
 from agenttask.process import listen, no_longer_listen, surroundings
 from agenttask.program.child import Home
-from agenttask.run import check, refuse_other_prompt, run_attempt
+from agenttask.run import run_attempt
 from agenttask.status_api import NoStatus
 from agenttask.store import Store, open_store
 from agenttask.store.address import location_of

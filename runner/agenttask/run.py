@@ -20,30 +20,29 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
-from agenttask.agent.checks import check_answer, check_schemas, check_tools
+from agenttask.agent.checks import check_schemas
 from agenttask.agent.events import Ended, Parked, Reconfigured, Started, Stopped, Woken
 from agenttask.agent.loop import Loop
 from agenttask.agent.output import finish_schema, system_prompt
 from agenttask.agent.park import Pausing, parked, pause_of, spoken
 from agenttask.agent.result import Caller
 from agenttask.agent.settle import Settler
-from agenttask.agent.state import State
 from agenttask.agent.stop import Stop, StopRequested
-from agenttask.agent.toolbelt import Toolbelt, is_guarded
+from agenttask.agent.toolbelt import Toolbelt
 from agenttask.agent.toolbelt import opened as opened_tools
 from agenttask.agent.tools import told
 from agenttask.clock import Clock
-from agenttask.contract import CONTRACT, EVERY_SECONDS, Agent, Assignment, Model, Tool, log_prefix
+from agenttask.contract import EVERY_SECONDS, Agent, Assignment, Model, Tool, log_prefix
 from agenttask.endings import Ending, of_error, of_run, of_wait
 from agenttask.errors import AgentTaskError, FolderUnusable, InDoubt, ProgramFailed, SpecInvalid, ToolsUnavailable
 from agenttask.fork import seed
 from agenttask.journal import Journal, Witness, charge, restore
 from agenttask.lines import Lines, LineWitness
 from agenttask.log import Holder, Log, OnCorruption, Opened, Patience, Policy, Recorded, RecordRef, Seed
-from agenttask.model.chain import links_of
 from agenttask.model.client import ModelClient
 from agenttask.model.failures import Failure, ModelError
-from agenttask.model.wire import RESERVED, tool_schema
+from agenttask.model.wire import tool_schema
+from agenttask.preconditions import check, has_guarded_tools, refuse_other_prompt
 from agenttask.program.child import Home, environment
 from agenttask.program.run import ProgramRun
 from agenttask.report import Reporter, damage_of
@@ -349,29 +348,6 @@ _SAID: Final = (
 """Ends of an attempt that it records itself: the log is its own, and takes one more record."""
 
 
-def check(assignment: Assignment) -> Model | None:
-    """The model to call; None for a program.
-
-    Raises `SpecInvalid` for what no admission rule could have refused.
-    """
-    if assignment.contract > CONTRACT:
-        raise SpecInvalid(
-            f"the operator speaks contract {assignment.contract}, this runner {CONTRACT}; update its image"
-        )
-    spec = assignment.spec
-    if spec.command is not None:
-        return None
-    if spec.prompt is None and spec.prompt_from is None and spec.resume_from is None:
-        raise SpecInvalid("no prompt: set spec.prompt, or spec.resumeFrom to go on from a checkpoint")
-    agent = spec.agent
-    if agent.model is None:
-        raise SpecInvalid("no model: set spec.agent.model, or a default for all tasks")
-    check_options(agent.model)
-    check_tools(agent)
-    check_answer(agent)
-    return agent.model
-
-
 class Shape(NamedTuple):
     """What of an agent shapes every request."""
 
@@ -387,21 +363,3 @@ def shape_of(agent: Agent, *, tools: Sequence[Tool]) -> Shape:
     if finish:
         schemas.append(finish_schema(agent.output))
     return Shape(system_prompt=system_prompt(agent), tools=tuple(schemas), finish=finish)
-
-
-def check_options(model: Model) -> None:
-    """Raises `SpecInvalid` for options that would say something other than the task does."""
-    for link in links_of(model):
-        if taken := sorted(RESERVED & link.options.keys()):
-            raise SpecInvalid(f"model {link.name}: the options {', '.join(taken)} are not for the task to set")
-
-
-def has_guarded_tools(agent: Agent) -> bool:
-    """Whether it has, or may have, tools of which a call must not run twice."""
-    return any(map(is_guarded, agent.tools)) or any(server.recovery != "Idempotent" for server in agent.mcp_servers)
-
-
-def refuse_other_prompt(*, state: State, prompt: str | None) -> None:
-    """A log belongs to the prompt it was started with; a fork without one to its original's."""
-    if prompt is not None and state.prompt != prompt:
-        raise SpecInvalid("the prompt is not the one this run was started with")

@@ -29,8 +29,8 @@ from agenttask.local import code_of, with_model
 from agenttask.manifest import Manifest, find, parse, spec_schema
 from agenttask.model.endpoint import Deadlines, ModelEndpoint
 from agenttask.model.failures import ModelError
+from agenttask.preconditions import check_options
 from agenttask.rules import broken
-from agenttask.run import check_options
 
 WRONG: Final = 1
 """Exit code: something is wrong, and has been named."""

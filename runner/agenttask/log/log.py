@@ -15,21 +15,16 @@ from agenttask.errors import (
     AgentTaskError,
     CheckpointCorrupt,
     Exists,
-    Fenced,
-    FormatTooNew,
-    Misconfigured,
-    StoreError,
     TooLarge,
-    Unavailable,
 )
 from agenttask.log.blob import BlobWriter, Pieces, read_blob
-from agenttask.log.claim import Charge, Claimant, Claimed, OnCorruption, Recorded, Taken, put_or_read
+from agenttask.log.claim import Charge, Claimant, Claimed, OnCorruption, Recorded
+from agenttask.log.head import Head
 from agenttask.log.keys import Keys
 from agenttask.log.patience import Patience
 from agenttask.log.record import (
     MAX_RECORD_BYTES,
     Content,
-    Draft,
     Event,
     Holder,
     Kind,
@@ -38,7 +33,6 @@ from agenttask.log.record import (
     Remarks,
     SnapshotRef,
     build,
-    parse,
     timestamp,
 )
 from agenttask.log.restore import Reader, Restored, attached_to, read_by
@@ -133,13 +127,12 @@ class Log:
         self._store = store
         self._keys = keys
         self._task = task
-        self._head = claimed.claim
+        self._head = Head(store=store, keys=keys, claim=claimed.claim)
         self._claim = claimed.claim
         self._clock = clock
         self._policy = policy
         self._warn = warn
         self._turn = asyncio.Lock()
-        self._ended_by: AgentTaskError | None = None
         self._blobs = blobs
         self._table = table
         self._retention = retention
@@ -229,7 +222,7 @@ class Log:
     @property
     def head(self) -> RecordRef:
         """The newest durable record: the checkpoint."""
-        return self._head.ref
+        return self._head.record.ref
 
     @property
     def snapshot_due(self) -> bool:
@@ -243,8 +236,8 @@ class Log:
         stays usable.
         """
         async with self._turn:
-            self._refuse_if_ended()
-            head = self._head
+            self._head.refuse_if_ended()
+            head = self._head.record
             manifest = await self._sealer.seal(
                 state,
                 manifest=Manifest(
@@ -280,7 +273,7 @@ class Log:
         usable.
         """
         async with self._turn:
-            self._refuse_if_ended()
+            self._head.refuse_if_ended()
             ref = await self._blobs.write_content(open_)
             self._table.pin(ref)
             return ref.content
@@ -318,8 +311,8 @@ class Log:
         if kind is Kind.CLAIM:
             raise ValueError("a claim is made by opening the log")
         async with self._turn:
-            self._refuse_if_ended()
-            if self._head.kind is Kind.FINAL:
+            self._head.refuse_if_ended()
+            if self._head.record.kind is Kind.FINAL:
                 raise ValueError("the log is final")
             if self._exposed:
                 raise ValueError("a snapshot is due: this state still stands on what others may delete")
@@ -327,9 +320,9 @@ class Log:
             bare, placed = await self._blobs.take_out(list(events))
             new = tuple({ref.name: ref for ref in refs if ref.name not in self._named}.values())
             draft = build(
-                key=self._keys.record(self._head.seq + 1),
-                seq=self._head.seq + 1,
-                parent=self._head,
+                key=self._keys.record(self._head.next),
+                seq=self._head.next,
+                parent=self._head.record,
                 kind=kind,
                 attempt=self._claim.attempt,
                 holder=self._claim.holder,
@@ -340,7 +333,9 @@ class Log:
                 events=bare,
                 remarks=Remarks(blobs=placed, attached=new, snapshot=self._pending),
             )
-            await self._commit(draft)
+            await self._head.put(draft)
+            self._since += 1
+            self._retention.met([draft.record])
             self._named.update(ref.name for ref in new)
             self._table.unpin(refs)
             await self._retain()
@@ -349,14 +344,8 @@ class Log:
     async def confirm(self) -> None:
         """Return if the log is still this holder's: one GET, for long silences. Raises `Fenced` and store errors."""
         async with self._turn:
-            self._refuse_if_ended()
-            key = self._keys.record(self._head.seq + 1)
-            try:
-                body = await self._store.get(key, max_bytes=MAX_RECORD_BYTES)
-            except Absent:
-                return  # the slot behind a replaced holder's last record is a claim's, for ever
-            self._ended_by = await self._fenced(key, Taken(body))
-            raise self._ended_by
+            self._head.refuse_if_ended()
+            await self._head.confirm()
 
     async def leave(self, name: str, body: bytes) -> None:
         """Leave something for the holder to find, whoever that is by now: a writer that has lost the log may still.
@@ -373,42 +362,13 @@ class Log:
         except Absent:
             return None
 
-    async def _commit(self, draft: Draft) -> None:
-        self._ended_by = Unavailable(f"whether {draft.record.key} was written is not known")
-        try:
-            await put_or_read(draft, store=self._store)
-        except Taken as taken:
-            self._ended_by = await self._fenced(draft.record.key, taken)
-            raise self._ended_by from taken
-        except AgentTaskError as error:
-            self._ended_by = error
-            raise
-        self._ended_by = None
-        self._head = draft.record
-        self._since += 1
-        self._retention.met([draft.record])
-
-    async def _fenced(self, key: str, taken: Taken) -> AgentTaskError:
-        """What it means that another record stands where the next of ours should."""
-        try:
-            if taken.body is not None:
-                other = parse(key=key, seq=self._head.seq + 1, body=taken.body)
-                words = f"attempt {other.attempt} holds the log: {key} is its record"
-                return Fenced(words, newest_attempt=max(other.attempt, self._claim.attempt))
-            if await self._store.list(self._keys.records, after=key):
-                words = f"someone else holds the log: {key} has come and gone, and there are records behind it"
-                return Fenced(words, newest_attempt=self._claim.attempt)
-        except (CheckpointCorrupt, FormatTooNew, StoreError) as error:
-            return error
-        return Misconfigured(f"the store refused {key} as existing, then had nothing there")
-
     async def _retain(self) -> None:
         """Count the snapshot just named, and let go of what is not needed any more."""
         if self._pending is None:
             return
         self._counted, self._pending = (*self._counted, self._pending), None
         try:
-            await self._retention.run(counted=self._counted, head=self._head.seq)
+            await self._retention.run(counted=self._counted, head=self._head.record.seq)
         except AgentTaskError as error:
             # The record is durable, whatever happens here. What stays behind costs room; the next retention finds it.
             self._warn(f"old records and snapshots could not be deleted: {error}")
@@ -421,7 +381,3 @@ class Log:
             return await self._store.get(key, max_bytes=len(body)) == body
         except (Absent, TooLarge):
             return False
-
-    def _refuse_if_ended(self) -> None:
-        if self._ended_by is not None:
-            raise self._ended_by

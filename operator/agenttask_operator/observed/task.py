@@ -1,20 +1,20 @@
-"""What the cluster says, parsed once: an AgentTask and its pods as the operator reads them.
+"""An AgentTask: its spec as written, the status the operator writes, and what of the runner's it reads.
 
-Pure. Only what the operator looks at is named; everything else in the objects is ignored, so a newer API server changes
-nothing here. A field is required here only where the API requires it: an object somebody edited still reads. Times are
-aware datetimes. Status of the task is what this operator (or one before it) wrote, plus the runner's fields: it decides
-on `checkpoint`, and passes `progress` and `usage` on to metrics and bills.
+`Status` is what this operator, or one before it, wrote: it is both read and applied whole. Of the runner's fields the
+operator decides on `checkpoint`, and passes `progress` and `usage` on to metrics and bills.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from agenttask import contract
+
+from agenttask_operator.observed.metadata import Metadata, Read
 
 
 class Phase(StrEnum):
@@ -65,173 +65,7 @@ class Outcome(StrEnum):
     """The number was given up before a runner worked under it."""
 
 
-class _Read(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Base of all objects read: camelCase, unknown fields ignored."""
-
-
-class Owner(_Read, frozen=True, kw_only=True):
-    """One owner reference."""
-
-    uid: str
-    controller: bool = False
-
-
-class Metadata(_Read, frozen=True, kw_only=True):
-    """The part of ObjectMeta the operator reads."""
-
-    name: str
-    namespace: str
-    uid: str
-    resource_version: str = ""
-    generation: int = 0
-    creation_timestamp: datetime | None = None
-    deletion_timestamp: datetime | None = None
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    owner_references: tuple[Owner, ...] = ()
-    finalizers: tuple[str, ...] = ()
-
-
-class Waiting(_Read, frozen=True, kw_only=True):
-    """A container that has not started."""
-
-    reason: str = ""
-    message: str = ""
-
-
-class Running(_Read, frozen=True, kw_only=True):
-    """A container that runs."""
-
-    started_at: datetime | None = None
-
-
-class Terminated(_Read, frozen=True, kw_only=True):
-    """A container that has ended; `message` is the termination message, or the last log lines in its place."""
-
-    exit_code: int
-    reason: str = ""
-    message: str = ""
-    finished_at: datetime | None = None
-
-
-class ContainerState(_Read, frozen=True, kw_only=True):
-    """At most one of the three is set."""
-
-    waiting: Waiting | None = None
-    running: Running | None = None
-    terminated: Terminated | None = None
-
-
-class ContainerStatus(_Read, frozen=True, kw_only=True):
-    """What the kubelet says of one container."""
-
-    name: str
-    state: ContainerState = ContainerState()
-
-
-class PodCondition(_Read, frozen=True, kw_only=True):
-    """One pod condition."""
-
-    type: str
-    status: str
-    reason: str = ""
-    message: str = ""
-    last_transition_time: datetime | None = None
-
-
-class PodSpec(_Read, frozen=True, kw_only=True):
-    """The part of a pod's spec the operator reads back."""
-
-    node_name: str | None = None
-
-
-class PodStatus(_Read, frozen=True, kw_only=True):
-    """The part of a pod's status the operator reads."""
-
-    phase: str = "Pending"
-    reason: str = ""
-    message: str = ""
-    conditions: tuple[PodCondition, ...] = ()
-    container_statuses: tuple[ContainerStatus, ...] = ()
-
-
-class Pod(_Read, frozen=True, kw_only=True):
-    """A pod, live or as last seen before it went."""
-
-    metadata: Metadata
-    spec: PodSpec = PodSpec()
-    status: PodStatus = PodStatus()
-
-    @property
-    def attempt(self) -> int | None:
-        """The attempt on its label; None where the label is missing or no number."""
-        label = self.metadata.labels.get(contract.LABEL_ATTEMPT, "")
-        return int(label) if label.isdecimal() else None
-
-    @property
-    def task(self) -> str | None:
-        """The task's name on its label, by which its pods are found."""
-        return self.metadata.labels.get(contract.LABEL_TASK)
-
-    @property
-    def runner(self) -> ContainerState:
-        """State of the container `runner`; empty until the kubelet has reported."""
-        found = (one.state for one in self.status.container_statuses if one.name == contract.CONTAINER)
-        return next(found, ContainerState())
-
-    @property
-    def started(self) -> bool:
-        """Whether the runner ever ran."""
-        return self.runner.running is not None or self.runner.terminated is not None
-
-    @property
-    def over(self) -> bool:
-        """Whether the pod holds no running container any more."""
-        return self.status.phase in {"Failed", "Succeeded"}
-
-    @property
-    def ended(self) -> bool:
-        """Whether the attempt is over here: a pod kept alive by an injected sidecar counts as ended too."""
-        return self.over or self.runner.terminated is not None
-
-    @property
-    def held(self) -> bool:
-        """Whether another container keeps the pod running: an injected sidecar that nobody told to stop."""
-        return any(
-            one.state.running is not None for one in self.status.container_statuses if one.name != contract.CONTAINER
-        )
-
-    @property
-    def held_up_since(self) -> datetime | None:
-        """Since when its node has been setting it up, volumes and network; None before, and once that is done."""
-        ready, placed = self.condition("PodReadyToStartContainers"), self.condition("PodScheduled")
-        if self.ended or ready is None or ready.status != "False" or placed is None or placed.status != "True":
-            return None
-        return placed.last_transition_time
-
-    def condition(self, kind: str) -> PodCondition | None:
-        """The condition of that type."""
-        return next((one for one in self.status.conditions if one.type == kind), None)
-
-    def owned_by(self, uid: str) -> bool:
-        """Whether the object with that UID is its controller."""
-        return any(owner.uid == uid and owner.controller for owner in self.metadata.owner_references)
-
-
-class Complaint(_Read, frozen=True, kw_only=True):
-    """What a kubelet says of a pod it cannot set up, in an Event: the pod's own status says nothing of it."""
-
-    reason: str
-    note: str = ""
-    deprecated_last_timestamp: datetime | None = None
-
-    @property
-    def of_setup(self) -> bool:
-        """Whether it is about volumes or network."""
-        return self.reason in {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"}
-
-
-class Attempt(_Read, frozen=True, kw_only=True):
+class Attempt(Read, frozen=True, kw_only=True):
     """One entry of `status.attempts`; open until `end` is set."""
 
     attempt: int
@@ -255,7 +89,7 @@ class Attempt(_Read, frozen=True, kw_only=True):
     """It does not work on the task, but removes its log."""
 
 
-class Counts(_Read, frozen=True, kw_only=True, omit_defaults=False):
+class Counts(Read, frozen=True, kw_only=True, omit_defaults=False):
     """Totals over the whole task; each means one thing."""
 
     disruptions: int = 0
@@ -265,7 +99,7 @@ class Counts(_Read, frozen=True, kw_only=True, omit_defaults=False):
     lost_records: int = 0
 
 
-class Retry(_Read, frozen=True, kw_only=True):
+class Retry(Read, frozen=True, kw_only=True):
     """What the next attempt waits for: numbers counted under one generation of the spec and one progress digest."""
 
     generation: int = 0
@@ -289,7 +123,7 @@ class Waking(contract.Wake, frozen=True, kw_only=True):
     """The wait is over, whatever has come about since."""
 
 
-class Condition(_Read, frozen=True, kw_only=True, omit_defaults=False):
+class Condition(Read, frozen=True, kw_only=True, omit_defaults=False):
     """A standard condition."""
 
     type: str
@@ -300,7 +134,7 @@ class Condition(_Read, frozen=True, kw_only=True, omit_defaults=False):
     observed_generation: int = 0
 
 
-class Status(_Read, frozen=True, kw_only=True):
+class Status(Read, frozen=True, kw_only=True):
     """All of `status` the operator owns. It is applied whole, so a field left out here is removed there."""
 
     observed_generation: int = 0
@@ -329,14 +163,14 @@ class Status(_Read, frozen=True, kw_only=True):
         return next((one for one in self.attempts if one.attempt == self.attempt), None)
 
 
-class Damage(_Read, frozen=True, kw_only=True):
+class Damage(Read, frozen=True, kw_only=True):
     """The part of `status.checkpoint.damage` the operator reads."""
 
     message: str
     lost_records: int = 0
 
 
-class Checkpoint(_Read, frozen=True, kw_only=True):
+class Checkpoint(Read, frozen=True, kw_only=True):
     """The part of `status.checkpoint` the operator reads. As in the CRD, only the place of the record is sure."""
 
     key: str
@@ -350,14 +184,14 @@ class Checkpoint(_Read, frozen=True, kw_only=True):
     size_bytes: int = 0
 
 
-class Progress(_Read, frozen=True, kw_only=True):
+class Progress(Read, frozen=True, kw_only=True):
     """`status.progress`, told on and never decided on."""
 
     step: int = 0
     model: str | None = None
 
 
-class Lost(_Read, frozen=True, kw_only=True):
+class Lost(Read, frozen=True, kw_only=True):
     """`status.usage.lost`."""
 
     prompt_tokens: int = 0
@@ -365,7 +199,7 @@ class Lost(_Read, frozen=True, kw_only=True):
     cost_usd: str | None = msgspec.field(name="costUSD", default=None)
 
 
-class Usage(_Read, frozen=True, kw_only=True):
+class Usage(Read, frozen=True, kw_only=True):
     """`status.usage`, told on and never decided on: totals over the whole task."""
 
     model_calls: int = 0
@@ -389,11 +223,11 @@ class Usage(_Read, frozen=True, kw_only=True):
             return 0.0
 
 
-class Task(_Read, frozen=True, kw_only=True):
+class Task(Read, frozen=True, kw_only=True):
     """An AgentTask. `spec` stays as written: what of it this operator can use is decided later, and may be nothing."""
 
     metadata: Metadata
-    spec: dict[str, Any] = {}
+    spec: dict[str, Any] = msgspec.field(default_factory=dict)
     status: Status = Status()
     checkpoint: Checkpoint | None = None
     """`status.checkpoint`, which the runner writes."""
@@ -418,7 +252,7 @@ class Task(_Read, frozen=True, kw_only=True):
         return wake is not None and point is not None and point.seq > wake.park
 
 
-class _Told(_Read, frozen=True, kw_only=True):
+class _Told(Read, frozen=True, kw_only=True):
     """The part of a status that runners write."""
 
     checkpoint: Checkpoint | None = None
@@ -431,17 +265,3 @@ def read_task(raw: Mapping[str, Any]) -> Task:
     task = msgspec.convert(raw, Task)
     told = msgspec.convert(raw.get("status", {}), _Told)
     return msgspec.structs.replace(task, checkpoint=told.checkpoint, progress=told.progress, usage=told.usage)
-
-
-def newest_complaint(raw: Iterable[Mapping[str, Any]]) -> Complaint | None:
-    """Of a pod's Events, as the API server sent them, the last that tells why it cannot be set up."""
-    found = [one for one in msgspec.convert(list(raw), list[Complaint]) if one.of_setup and one.note]
-    return max(found, key=lambda one: one.deprecated_last_timestamp or _EPOCH, default=None)
-
-
-_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-
-
-def read_pod(raw: Mapping[str, Any]) -> Pod:
-    """Parse a pod as the API server sent it."""
-    return msgspec.convert(raw, Pod)
