@@ -53,6 +53,32 @@ def wire(time: datetime) -> str:
     return time.isoformat().replace("+00:00", "Z")
 
 
+def raw_task(
+    name: str = "triage",
+    *,
+    namespace: str = "agents",
+    uid: str | None = None,
+    version: int = 7,
+    generation: int = 1,
+    spec: Mapping[str, Any] | None = None,
+    meta: Mapping[str, Any] | None = None,
+    **status: Any,
+) -> dict[str, Any]:
+    """A task as the API server sends it; `meta` is what else its metadata has."""
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": uid or f"uid-{namespace}-{name}",
+            "generation": generation,
+            "resourceVersion": str(version),
+            **(meta or {}),
+        },
+        "spec": {"prompt": "Summarise.", **(spec or {})},
+        "status": status,
+    }
+
+
 def task(
     *,
     spec: Mapping[str, Any] | None = None,
@@ -62,23 +88,15 @@ def task(
     deleted: datetime | None = None,
     guarded: bool = False,
 ) -> Task:
-    meta: dict[str, Any] = {
-        "name": "triage",
-        "namespace": "agents",
-        "uid": UID,
-        "generation": generation,
-        "resourceVersion": "7",
-    }
+    meta: dict[str, Any] = {}
     if deleted is not None:
         meta["deletionTimestamp"] = wire(deleted)
     if guarded:
         meta["finalizers"] = ["somebody.example/else", contract.FINALIZER]
-    raw: dict[str, Any] = {"metadata": meta, "spec": {"prompt": "Summarise.", **(spec or {})}}
-    if status is not None:
-        raw["status"] = msgspec.to_builtins(status)
+    found = msgspec.to_builtins(status) if status is not None else {}
     if checkpoint is not None:
-        raw.setdefault("status", {})["checkpoint"] = msgspec.to_builtins(checkpoint)
-    return read_task(raw)
+        found["checkpoint"] = msgspec.to_builtins(checkpoint)
+    return read_task(raw_task(uid=UID, generation=generation, spec=spec, meta=meta, **found))
 
 
 def checkpoint(
@@ -131,6 +149,34 @@ def digest_of(owner: Task) -> str:
     return pods.digest(task=owner, plan=made, settings=SETTINGS)
 
 
+def raw_pod(
+    attempt: int = 1,
+    *,
+    name: str | None = None,
+    of: str = "triage",
+    namespace: str = "agents",
+    uid: str | None = None,
+    owner: str = UID,
+    version: int = 7,
+    meta: Mapping[str, Any] | None = None,
+    **rest: Any,
+) -> dict[str, Any]:
+    """A pod as the API server sends it, of the task `of`; `meta` is what else its metadata has."""
+    name = name or f"{of}-{attempt}"
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": uid or f"uid-{name}",
+            "resourceVersion": str(version),
+            "labels": {contract.LABEL_TASK: of, contract.LABEL_ATTEMPT: str(attempt)},
+            "ownerReferences": [{"uid": owner, "controller": True}],
+            **(meta or {}),
+        },
+        **rest,
+    }
+
+
 def pod(
     attempt: int = 1,
     *,
@@ -147,35 +193,24 @@ def pod(
     node: str | None = "node1",
 ) -> Pod:
     """A pod of the task: running unless said otherwise. Conditions are type → (status, reason, since)."""
-    meta: dict[str, Any] = {
-        "name": f"triage-{attempt}",
-        "namespace": "agents",
-        "uid": uid or f"pod-{attempt}",
-        "labels": {contract.LABEL_TASK: "triage", contract.LABEL_ATTEMPT: str(attempt)},
-        "annotations": {pods.ANNOTATION_DIGEST: made_from or digest_of(owner or task())},
-        "ownerReferences": [{"uid": UID, "controller": True}],
-    }
+    meta: dict[str, Any] = {"annotations": {pods.ANNOTATION_DIGEST: made_from or digest_of(owner or task())}}
     if deleted is not None:
         meta["deletionTimestamp"] = wire(deleted)
     statuses = [{"name": contract.CONTAINER, "state": state}] if state is not None else []
     if sidecar is not None:
         statuses.append({"name": "mesh", "state": sidecar})
-    return read_pod(
-        {
-            "metadata": meta,
-            "spec": {"nodeName": node} if node else {},
-            "status": {
-                "phase": phase,
-                "reason": reason,
-                "message": message,
-                "containerStatuses": statuses,
-                "conditions": [
-                    {"type": kind, "status": state, "reason": why, "lastTransitionTime": wire(since)}
-                    for kind, (state, why, since) in (conditions or {}).items()
-                ],
-            },
-        }
-    )
+    found = {
+        "phase": phase,
+        "reason": reason,
+        "message": message,
+        "containerStatuses": statuses,
+        "conditions": [
+            {"type": kind, "status": state, "reason": why, "lastTransitionTime": wire(since)}
+            for kind, (state, why, since) in (conditions or {}).items()
+        ],
+    }
+    spec = {"nodeName": node} if node else {}
+    return read_pod(raw_pod(attempt, uid=uid or f"pod-{attempt}", meta=meta, spec=spec, status=found))
 
 
 RUNNING: Mapping[str, Any] = {"running": {"startedAt": wire(ago(300))}}

@@ -9,7 +9,7 @@ import msgspec
 from agenttask_operator.answers import NamespaceEndsError, RefusedError
 from agenttask_operator.cluster import Cluster
 
-from tests.unit.operator.builders import UID, task
+from tests.unit.operator.builders import UID, raw_pod, task
 
 
 @dataclass(kw_only=True)
@@ -44,22 +44,15 @@ class Api:
         return self._objects.get(url.rpartition("/")[2]) or Answer(status=404, content={"message": "not found"})
 
 
-def pod(name: str, *, task: str = "triage", owner: str = UID) -> Answer:
-    meta = {
-        "name": name,
-        "namespace": "agents",
-        "uid": f"uid-{name}",
-        "labels": {"agenttask.dev/task": task, "agenttask.dev/attempt": "1"},
-        "ownerReferences": [{"uid": owner, "controller": True}],
-    }
-    return Answer(content={"metadata": meta})
+def pod(name: str, **more: Any) -> Answer:
+    return Answer(content=raw_pod(name=name, **more))
 
 
 async def test_of_pods_read_by_name_only_those_count_that_the_task_controls_and_that_bear_its_name() -> None:
     api = Api(
         mine=pod("mine"),
         predecessors=pod("predecessors", owner="the-uid-of-one-deleted-before"),
-        relabelled=pod("relabelled", task="other"),
+        relabelled=pod("relabelled", of="other"),
     )
     names = ["gone", "mine", "predecessors", "relabelled"]
     found = await Cluster(cast(Any, api)).pods_named(task=task(), names=names)

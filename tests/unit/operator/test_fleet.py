@@ -10,6 +10,7 @@ from agenttask_operator.fleet import FORGET_SECONDS, Fleet
 from agenttask_operator.metrics import Metrics
 from agenttask_operator.observed import Task, read_task
 
+from tests.unit.operator.builders import raw_task
 from tests.unit.operator.scraped import scraped
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()
@@ -23,8 +24,7 @@ class Clock:
 
 
 def shown(name: str = "triage", *, namespace: str = "agents", **status: Any) -> Task:
-    meta = {"name": name, "namespace": namespace, "uid": f"uid-{namespace}-{name}", "resourceVersion": "1"}
-    return read_task({"metadata": meta, "spec": {}, "status": status})
+    return read_task(raw_task(name, namespace=namespace, **status))
 
 
 def used(**usage: Any) -> dict[str, Any]:

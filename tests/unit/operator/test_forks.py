@@ -23,6 +23,7 @@ from tests.unit.operator.builders import (
     checkpoint,
     entry,
     pod,
+    raw_task,
     snapshot,
     status,
     task,
@@ -39,14 +40,10 @@ PLACE = {"type": "s3", "bucket": "default-bucket"}
 
 def source(*, point: str | None = KEY, location: contract.Location | None = LOCATION) -> Task:
     """The task `other`, with a newest record."""
-    raw: dict[str, Any] = {
-        "metadata": {"name": "other", "namespace": "agents", "uid": SOURCE_UID},
-        "spec": {"prompt": "Begin."},
-        "status": {} if location is None else {"location": msgspec.to_builtins(location)},
-    }
+    status = {} if location is None else {"location": msgspec.to_builtins(location)}
     if point is not None:
-        raw["status"]["checkpoint"] = msgspec.to_builtins(Checkpoint(key=point, seq=42))
-    return read_task(raw)
+        status["checkpoint"] = msgspec.to_builtins(Checkpoint(key=point, seq=42))
+    return read_task(raw_task("other", uid=SOURCE_UID, **status))
 
 
 def fork(*, of: Task | None = None, **resume: Any) -> Snapshot:

@@ -12,7 +12,7 @@ from agenttask_operator.observed import Attempt, Counts, Phase, Status, Task, re
 from agenttask_operator.status import events, purge_abandoned
 from msgspec.structs import replace
 
-from tests.unit.operator.builders import ago, task
+from tests.unit.operator.builders import ago, raw_task, task
 from tests.unit.operator.scraped import scraped
 
 OPEN = Attempt(attempt=1, pod="triage-1", start=ago(60))
@@ -97,28 +97,21 @@ def charged(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 def finished() -> Task:
     return read_task(
-        {
-            "metadata": {
-                "name": "triage",
-                "namespace": "agents",
-                "uid": "u",
-                "labels": {"team": "blue"},
-                "creationTimestamp": "2026-03-01T11:00:00Z",
+        raw_task(
+            uid="u",
+            meta={"labels": {"team": "blue"}, "creationTimestamp": "2026-03-01T11:00:00Z"},
+            phase="Running",
+            progress={"step": 12, "model": "small"},
+            usage={
+                "modelCalls": 13,
+                "toolCalls": 4,
+                "promptTokens": 1000,
+                "cachedTokens": 600,
+                "completionTokens": 70,
+                "costUSD": "0.0312",
+                "lost": {"promptTokens": 90, "completionTokens": 5, "costUSD": "0.001"},
             },
-            "status": {
-                "phase": "Running",
-                "progress": {"step": 12, "model": "small"},
-                "usage": {
-                    "modelCalls": 13,
-                    "toolCalls": 4,
-                    "promptTokens": 1000,
-                    "cachedTokens": 600,
-                    "completionTokens": 70,
-                    "costUSD": "0.0312",
-                    "lost": {"promptTokens": 90, "completionTokens": 5, "costUSD": "0.001"},
-                },
-            },
-        }
+        )
     )
 
 

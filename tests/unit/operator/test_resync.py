@@ -16,12 +16,7 @@ from agenttask_operator.observed import Pod, Task
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Departed, Key, Reconciler
 
-from tests.unit.operator.builders import NOW, SETTINGS
-
-
-def raw(name: str, **more: Any) -> dict[str, Any]:
-    meta = {"name": name, "namespace": "agents", "uid": f"uid-{name}", "resourceVersion": "7", "generation": 1}
-    return {"metadata": {**meta, **more.pop("metadata", {})}, "spec": {"prompt": "Hello."}, **more}
+from tests.unit.operator.builders import NOW, SETTINGS, raw_pod, raw_task
 
 
 class Listing(Cluster):
@@ -57,16 +52,16 @@ async def listed(*tasks: dict[str, Any], pods: list[dict[str, Any]] | None = Non
 
 
 async def test_a_task_that_cannot_be_read_is_named_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    found = await listed(raw("first"), raw("broken", status={"attempt": "many"}), raw("last"))
+    found = await listed(raw_task("first"), raw_task("broken", attempt="many"), raw_task("last"))
     assert found == {Key("agents", "first"), Key("agents", "last")}
     assert "agents/broken cannot be read" in caplog.text
 
 
 async def test_a_pod_that_cannot_be_read_is_named_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    assert await listed(raw("first"), pods=[raw("broken-1", status={"phase": 7})]) == {Key("agents", "first")}
+    assert await listed(raw_task("first"), pods=[raw_pod(of="broken", status={"phase": 7})]) == {Key("agents", "first")}
     assert "agents/broken-1 cannot be read" in caplog.text
 
 
 async def test_a_task_that_cannot_be_judged_is_named_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    assert await listed(raw("odd"), raw("last")) == {Key("agents", "last")}
+    assert await listed(raw_task("odd"), raw_task("last")) == {Key("agents", "last")}
     assert "agents/odd: cannot be judged" in caplog.text

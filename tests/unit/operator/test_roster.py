@@ -8,12 +8,11 @@ import pytest
 from agenttask_operator.observed import Pod, read_pod
 from agenttask_operator.roster import Roster
 
+from tests.unit.operator.builders import raw_pod
 
-def pod(name: str, *, uid: str | None = None, task: str | None = "t", namespace: str = "n") -> Pod:
-    """A pod."""
-    labels = {"agenttask.dev/task": task} if task else {}
-    meta: dict[str, Any] = {"name": name, "namespace": namespace, "uid": uid or f"uid-{name}", "labels": labels}
-    return read_pod({"metadata": meta})
+
+def pod(attempt: int = 1, *, of: str = "t", namespace: str = "n", **more: Any) -> Pod:
+    return read_pod(raw_pod(attempt, of=of, namespace=namespace, **more))
 
 
 def roster(*pods: Pod) -> Roster:
@@ -27,17 +26,17 @@ def roster(*pods: Pod) -> Roster:
 
 def test_before_the_first_listing_nobody_knows() -> None:
     made = Roster()
-    made.add(pod("t-1"))
+    made.add(pod(1))
     assert made.of(namespace="n", task="t") is None
 
 
 CASES: dict[str, tuple[list[Pod], set[str]]] = {
     "no pod": ([], set()),
-    "two of its pods": ([pod("t-1"), pod("t-2")], {"t-1", "t-2"}),
-    "a pod twice is one": ([pod("t-1"), pod("t-1")], {"t-1"}),
-    "another task's pod": ([pod("u-1", task="u")], set()),
-    "a task of the same name elsewhere": ([pod("t-1", namespace="m")], set()),
-    "a pod that lost its label": ([pod("t-1", task=None)], set()),
+    "two of its pods": ([pod(1), pod(2)], {"t-1", "t-2"}),
+    "a pod twice is one": ([pod(1), pod(1)], {"t-1"}),
+    "another task's pod": ([pod(of="u")], set()),
+    "a task of the same name elsewhere": ([pod(1, namespace="m")], set()),
+    "a pod that lost its label": ([pod(meta={"labels": {}})], set()),
 }
 
 
@@ -47,7 +46,7 @@ def test_what_was_shown_is_known(shown: list[Pod], want: set[str]) -> None:
 
 
 def test_a_deleted_pod_is_forgotten_and_one_of_the_same_name_is_not() -> None:
-    made = roster(pod("t-1", uid="old"), pod("t-1", uid="new"))
+    made = roster(pod(1, uid="old"), pod(1, uid="new"))
     made.drop("old")
     assert made.of(namespace="n", task="t") == {"t-1"}
     made.drop("new")
@@ -56,8 +55,8 @@ def test_a_deleted_pod_is_forgotten_and_one_of_the_same_name_is_not() -> None:
 
 
 def test_what_a_listing_lacks_is_gone_but_what_was_shown_during_it_stays() -> None:
-    made = roster(pod("t-1"), pod("t-2"))
+    made = roster(pod(1), pod(2))
     before = made.known()
-    made.add(pod("t-3"))
+    made.add(pod(3))
     made.settle(before=before, listed={"uid-t-2"})
     assert made.of(namespace="n", task="t") == {"t-2", "t-3"}
