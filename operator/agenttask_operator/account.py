@@ -76,9 +76,22 @@ def opened(
 ) -> Status:
     """The status with a new attempt, whose pod is not known yet. What a run was parked for has come about by then."""
     entry = Attempt(attempt=attempt, pod=pod, start=now, memory_limit=memory_limit, purge=purge)
-    kept = (*status.attempts, entry)[-KEPT_ATTEMPTS:]
     wake = replace(status.wake, met=True) if status.wake is not None else None
-    return replace(status, attempt=attempt, pod_uid=None, attempts=kept, counts=status.counts or Counts(), wake=wake)
+    return replace(
+        status,
+        attempt=attempt,
+        pod_uid=None,
+        attempts=_kept((*status.attempts, entry)),
+        counts=status.counts or Counts(),
+        wake=wake,
+    )
+
+
+def _kept(entries: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """The newest, and the first purge, however many followed it: it tells for how long the log has been tried."""
+    first = next((entry for entry in entries if entry.purge), None)
+    newest = entries[-KEPT_ATTEMPTS:]
+    return newest if first is None or first in newest else (first, *newest[1:])
 
 
 def _believe(*, end: End, retry: Retry, purges: bool) -> End:

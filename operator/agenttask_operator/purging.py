@@ -22,7 +22,7 @@ from typing import Final
 
 from agenttask import contract
 
-from agenttask_operator import places, rules
+from agenttask_operator import fold, places, rules
 from agenttask_operator.fold import ASKED, View
 from agenttask_operator.observed import Outcome, Phase, Status, Task
 from agenttask_operator.reasons import Reason
@@ -32,8 +32,8 @@ from agenttask_operator.status import Saying
 PATIENCE: Final = timedelta(minutes=10)
 """How long a deletion waits for its purge: a store that is gone for good must not keep its tasks for ever.
 
-Counted from the first purge, or from the deletion as long as nothing is raised: an operator that was down for longer
-tries once all the same.
+Counted from the first purge, or from when the last runner had gone as long as none is raised: an operator that was
+down for longer tries once all the same. A runner has its pod's whole grace to go, as it has where the log stays.
 """
 
 
@@ -43,10 +43,13 @@ def is_needless(task: Task) -> bool:
 
 
 def gives_up_at(*, task: Task, status: Status) -> datetime | None:
-    """Until when its log may keep the task with this status; None while nobody deletes it."""
-    deleted = task.metadata.deletion_timestamp
-    begun = next((entry.start for entry in status.attempts if entry.purge), deleted)
-    return begun + PATIENCE if begun is not None else None
+    """Until when its log may keep the task with this status; None while nobody deletes it, or its runner is there."""
+    deleted, entry = task.metadata.deletion_timestamp, status.current
+    if deleted is None or (fold.is_open(status) and entry is not None and not entry.purge):
+        return None
+    first = next((entry.start for entry in status.attempts if entry.purge), None)
+    ends = (entry.end for entry in status.attempts if entry.end is not None)
+    return (first or max(deleted, *ends)) + PATIENCE
 
 
 def given_up(view: View) -> str | None:

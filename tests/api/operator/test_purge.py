@@ -101,6 +101,23 @@ async def test_a_task_whose_purge_does_not_succeed_goes_after_ten_minutes_and_na
     assert ("PurgeAbandoned", f"The checkpoint log below {place} is left: {why}.") in world.events()
 
 
+async def test_a_runner_with_an_hour_of_grace_has_it_and_its_log_is_purged_all_the_same(world: World) -> None:
+    world.apply(checkpoint=DELETE, pod={"terminationGracePeriodSeconds": 3600})
+    await world.settle()
+    await world.begin(1, step=1)
+    world.delete()
+    await world.settle()
+    world.clock.pass_by(3500)
+    await world.settle()
+    assert (world.finalizers, world.status["attempt"]) == ([contract.FINALIZER], 1)
+    world.end(1, contract.Outcome.STOPPED, code=75)
+    await world.settle()
+    world.bind(2)
+    world.end(2, contract.Outcome.PURGED)
+    await world.settle()
+    assert world.is_gone
+
+
 async def test_a_purge_whose_pod_cannot_start_says_why(world: World) -> None:
     await begun(world)
     await purging(world)

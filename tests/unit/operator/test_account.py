@@ -200,3 +200,10 @@ def test_the_jitter_of_an_attempt_is_always_the_same_and_differs_between_attempt
 
     assert waits(3) == waits(3)
     assert len({waits(attempt) for attempt in range(1, 20)}) > 5
+
+
+def test_however_often_a_purge_was_raised_its_first_stays_recorded() -> None:
+    after = status(entry(1), entry(2, purge=True))
+    for attempt in range(3, 30):
+        after = account.opened(status=after, attempt=attempt, pod=f"triage-{attempt}", now=NOW, purge=True)
+    assert [one.attempt for one in after.attempts] == [2, *range(21, 30)]

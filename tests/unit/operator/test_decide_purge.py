@@ -34,6 +34,7 @@ from tests.unit.operator.builders import (
 from tests.unit.operator.decisions import CLAIMED, FIRST, Want, check
 
 DELETE: dict[str, Any] = {"checkpoint": {"onDelete": "Delete"}}
+UNREADABLE: dict[str, Any] = {"checkpoint": {"onDelete": "Delete", "keepLast": "many"}}
 DONE = entry(1, outcome=Outcome.COMPLETED)
 DIED = entry(1, outcome=Outcome.STOPPED, reason=Reason.PURGING)
 
@@ -95,7 +96,6 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             reason=Reason.PURGING,
             uid="pod-1",
             delete=("triage-1",),
-            after=540.0,
             true=("Running", "Checkpointed"),
         ),
     ),
@@ -319,9 +319,58 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             ends=ENDS,
         ),
     ),
-    "a runner that does not stop in ten minutes keeps its log": (
-        snapshot(doomed(status(entry(1), pod_uid="pod-1", phase=Phase.RUNNING), since=600), pod(state=RUNNING)),
-        Want(rule="abandoned", phase=Phase.RUNNING, reason="", uid="pod-1", guard=False),
+    "a runner is stopped even if the operator was down for long": (
+        snapshot(doomed(status(entry(1), pod_uid="pod-1", phase=Phase.RUNNING), since=3600), pod(state=RUNNING)),
+        Want(
+            rule="stopping",
+            phase=Phase.RUNNING,
+            reason=Reason.PURGING,
+            uid="pod-1",
+            delete=("triage-1",),
+            true=("Running", "Checkpointed"),
+        ),
+    ),
+    "a runner whose grace is long is waited for as long": (
+        snapshot(
+            doomed(status(entry(1), pod_uid="pod-1", phase=Phase.RUNNING), since=1800),
+            pod(state=RUNNING, deleted=ahead(1800)),
+        ),
+        Want(
+            rule="stopping",
+            phase=Phase.RUNNING,
+            reason=Reason.PURGING,
+            uid="pod-1",
+            after=1810.0,
+            true=("Running", "Checkpointed"),
+        ),
+    ),
+    "a runner that outlasts its grace is purged behind": (
+        snapshot(
+            doomed(status(entry(1), pod_uid="pod-1", phase=Phase.RUNNING), since=3610),
+            pod(state=RUNNING, deleted=ago(10)),
+        ),
+        Want(
+            rule="purge",
+            phase=Phase.CHECKPOINTED,
+            reason=Reason.PURGING,
+            attempt=2,
+            create=True,
+            after=600.0,
+            true=("Checkpointed",),
+            ends=ENDS,
+        ),
+    ),
+    "ten minutes for a purge that cannot be raised begin when the runner has gone": (
+        snapshot(doomed(status(DIED, pod_uid="pod-1"), since=3600, spec=UNREADABLE)),
+        Want(
+            rule="unreadable",
+            phase=Phase.CHECKPOINTED,
+            reason=Reason.SPEC_INVALID,
+            uid="pod-1",
+            after=540.0,
+            true=("Checkpointed", "Stalled"),
+            ends=ENDS,
+        ),
     ),
     "in a namespace that is being deleted the task goes at once": (
         snapshot(
