@@ -127,9 +127,13 @@ class Cluster:
     async def pods_of(self, task: Task) -> tuple[Pod, ...]:
         """The pods this very task controls, by UID: a predecessor of the same name is another task."""
         meta = task.metadata
-        selector = f"{contract.LABEL_TASK}={meta.name}"
-        found = self._list(f"/api/v1/namespaces/{meta.namespace}/pods", page=PAGE, labelSelector=selector)
-        return tuple([pod async for raw in found if (pod := read_pod(raw)).owned_by(meta.uid)])
+        found = self.pods_labelled(namespace=meta.namespace, selector=f"{contract.LABEL_TASK}={meta.name}")
+        return tuple([pod async for pod in found if pod.owned_by(meta.uid)])
+
+    async def pods_labelled(self, *, namespace: str, selector: str) -> AsyncIterator[Pod]:
+        """The pods of a namespace that have these labels, a page in memory at a time."""
+        async for raw in self._list(f"/api/v1/namespaces/{namespace}/pods", page=PAGE, labelSelector=selector):
+            yield read_pod(raw)
 
     async def pods_named(self, *, task: Task, names: Iterable[str]) -> tuple[Pod, ...]:
         """Those of these pods that there are and that `pods_of` would find."""

@@ -6,9 +6,9 @@ they are installed, and no other; each is then taken away alone.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
 
 import pytest
 from agenttask import contract
@@ -18,23 +18,12 @@ from agenttask_operator.answers import ClusterError, RefusedError
 from agenttask_operator.cluster import Cluster
 from agenttask_operator.observed import Phase, Pod, Status, Task, read_pod, read_task
 from agenttask_operator.status import Event, Weight
-from kubernetes.aio import client, config
 
 from tests.api.client import APPLY, JSON, Client, Object
+from tests.api.operator.rights import RBAC, Right, acting, granted, remaining, rights
 from tests.api.operator.world import SETTINGS, WatchedCluster, World
-from tests.api.waiting import until
-from tests.cluster.environment import Environment
 
-RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
 EVENT: Final = Event(weight=Weight.NORMAL, reason="Told", action="Tell", note="It is so.")
-
-
-class Right(NamedTuple):
-    """A verb on a resource of an API group; our own group is `own`."""
-
-    group: str
-    resource: str
-    verb: str
 
 
 class Doing:
@@ -212,56 +201,9 @@ def rules(world: World) -> list[Object]:
     return [*wide, *own]
 
 
-def rights(rule: Object, *, group: str) -> Iterator[Right]:
-    for name in rule["apiGroups"]:
-        for resource in rule["resources"]:
-            yield from (Right("own" if name == group else name, resource, verb) for verb in rule["verbs"])
-
-
 @contextmanager
 def without(world: World, right: Right) -> Iterator[str]:
     """A user with all rights of the operator but one."""
-    admin, name = world.copy.admin, f"{world.name}-less"
     left = [one for rule in rules(world) for one in remaining(rule, right=right, group=world.copy.group)]
-    binding = {
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}],
-    }
-    admin.must("POST", f"{RBAC}/clusterroles", body={"metadata": {"name": name}, "rules": left})
-    admin.must("POST", f"{RBAC}/clusterrolebindings", body=binding)
-    another = "list" if right == ("", "pods", "get") else "get"
-    path = f"/api/v1/namespaces/{world.copy.namespace}/pods" + ("" if another == "list" else f"/{name}")
-    try:
-        until("the other rights are there", lambda: admin.impersonating(name).send("GET", path).status in {200, 404})
-        yield name
-    finally:
-        admin.must("DELETE", f"{RBAC}/clusterrolebindings/{name}")
-        admin.must("DELETE", f"{RBAC}/clusterroles/{name}")
-
-
-def remaining(rule: Object, *, right: Right, group: str) -> Iterator[Object]:
-    """The rule, one resource at a time, without one right."""
-    for resource in rule["resources"]:
-        (name,) = rule["apiGroups"]
-        told = "own" if name == group else name
-        verbs = [verb for verb in rule["verbs"] if (told, resource, verb) != right]
-        if verbs:
-            yield {**rule, "resources": [resource], "verbs": verbs}
-
-
-@asynccontextmanager
-async def acting(user: str, *, namespace: str) -> AsyncIterator[Cluster]:
-    """The operator's session, as somebody else."""
-    environment = Environment.read()
-    assert environment is not None
-    configuration: Any = client.Configuration()
-    await config.load_kube_config(config_file=str(environment.kubeconfig), client_configuration=configuration)
-    configuration.disable_strict_ssl_verification = True
-    api = client.ApiClient(configuration)
-    api.set_default_header("Impersonate-User", user)
-    cluster = Cluster(api, namespaces=[namespace])
-    try:
-        yield cluster
-    finally:
-        await cluster.close()
+    with granted(world, left) as user:
+        yield user
