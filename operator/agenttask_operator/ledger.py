@@ -1,7 +1,8 @@
 """What has happened, once: counted, and for every task that has ended one line to charge for it.
 
 Called when a status write was accepted: a compare-and-swap, so of two operators, or of one that looks again, one is. An
-operator that dies in the instant between the two counts nothing and writes no line; the task itself still says it all.
+operator that dies in the instant between the two counts nothing and writes no line; the task itself still says it all,
+but for a purge that is given up, which is therefore counted before its task goes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from agenttask_operator.status import Event
 
 CHARGEBACK: Final = "agenttask_operator.chargeback"
 """The logger of the lines, by which a collector finds them."""
+KEPT_ABANDONED: Final = 4096
 
 _LOST: Final = {Outcome.DISRUPTED, Outcome.CRASHED, Outcome.OOM_KILLED, Outcome.SILENT}
 _NO_RESTORE: Final = {
@@ -36,6 +38,7 @@ class Ledger:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._abandoned: dict[str, None] = {}
 
     def moved(self, *, before: Task, after: Status) -> None:
         """The task's status was `before.status` and is `after`."""
@@ -57,10 +60,16 @@ class Ledger:
             said = bill(task=before, status=after)
             logger.info("%s/%s finished: %s %s", meta.namespace, meta.name, after.phase, after.reason, extra=said)
 
-    def told(self, event: Event) -> None:
-        """An Event is written: of a purge that was given up nothing else is left."""
-        if event.reason == Reason.PURGE_ABANDONED:
-            self._metrics.count(metrics.PURGES_ABANDONED)
+    def told(self, *, task: Task, event: Event) -> None:
+        """An Event is about to be written. Of a purge that is given up nothing else is left: counted once a task."""
+        uid = task.metadata.uid
+        if event.reason != Reason.PURGE_ABANDONED or uid in self._abandoned:
+            return
+        self._metrics.count(metrics.PURGES_ABANDONED)
+        # It is told again where the task's finalizer could not be taken away.
+        self._abandoned[uid] = None
+        if len(self._abandoned) > KEPT_ABANDONED:
+            del self._abandoned[next(iter(self._abandoned))]
 
     def _ended(self, entry: Attempt) -> None:
         reason = reason_label(entry.reason)

@@ -2,8 +2,8 @@
 
 Level-triggered: a key may come once, twice or late, and the outcome is the same. The order of apply is what makes every
 crash harmless: the status first (compare-and-swap: of two operators one goes on), then the pods it announces, Events
-last. What is kept in memory here is evidence and server messages only; losing it costs a better sentence, never the
-right outcome.
+last, but for the one that a task leaves behind as it goes. What is kept in memory here is evidence and server messages
+only; losing it costs a better sentence, never the right outcome.
 """
 
 from __future__ import annotations
@@ -226,8 +226,9 @@ class Reconciler:
         logger.info("%s/%s %s", meta.namespace, meta.name, decision.rule)
         for event in decision.told:
             logger.warning("%s/%s %s: %s", meta.namespace, meta.name, event.reason, event.note)
-        await self._cluster.set_finalizer(task=task, present=decision.guard is True)
+        # Told first, be it twice: once the task is gone, nobody comes back to what is left.
         await self._announce(task=task, told=decision.told)
+        await self._cluster.set_finalizer(task=task, present=decision.guard is True)
 
     async def _create(self, *, key: Key, task: Task) -> None:
         """Create the open attempt's pod, or find it made, refused, or its name taken."""
@@ -283,5 +284,5 @@ class Reconciler:
 
     async def _announce(self, *, task: Task, told: tuple[status.Event, ...]) -> None:
         for event in told:
-            self._ledger.told(event)
+            self._ledger.told(task=task, event=event)
             await self._announcer.tell(task=task, event=event)

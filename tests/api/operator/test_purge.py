@@ -101,6 +101,23 @@ async def test_a_task_whose_purge_does_not_succeed_goes_after_ten_minutes_and_na
     assert ("PurgeAbandoned", f"The checkpoint log below {place} is left: {why}.") in world.events()
 
 
+@pytest.mark.parametrize("lands", [False, True], ids=["before it lands", "after it landed"])
+async def test_what_a_task_leaves_is_told_though_the_operator_is_killed_as_it_lets_it_go(
+    world: World, *, lands: bool
+) -> None:
+    await begun(world)
+    await purging(world)
+    world.bind(2)
+    world.end(2, contract.Outcome.STALLED, code=78, reason="StoreDenied", message="403")
+    await world.settle()
+    world.clock.pass_by(601)
+    world.writes.kill_at, world.writes.lands = len(world.writes.done) + 1, lands
+    await world.settle()
+    assert world.writes.done[-1] == "finalizer"
+    assert world.is_gone
+    assert "PurgeAbandoned" in [reason for reason, _ in world.events()]
+
+
 async def test_a_runner_with_an_hour_of_grace_has_it_and_its_log_is_purged_all_the_same(world: World) -> None:
     world.apply(checkpoint=DELETE, pod={"terminationGracePeriodSeconds": 3600})
     await world.settle()

@@ -168,7 +168,11 @@ def test_a_task_that_goes_on_leaves_none(ledger: Ledger, caplog: pytest.LogCaptu
     assert charged(caplog) == []
 
 
-def test_a_purge_that_is_given_up_is_counted(ledger: Ledger, metrics: Metrics) -> None:
-    ledger.told(purge_abandoned(prefix="agents/triage", why="its store is gone"))
-    ledger.told(events(before=Status(), after=RUNS)[0])
+def test_a_purge_that_is_given_up_is_counted_once_however_often_it_is_told(ledger: Ledger, metrics: Metrics) -> None:
+    left = purge_abandoned(prefix="agents/triage", why="its store is gone")
+    ledger.told(task=task(), event=left)
+    ledger.told(task=task(), event=left)
+    ledger.told(task=task(), event=events(before=Status(), after=RUNS)[0])
     assert scraped(metrics, "agenttask_purges_abandoned_total") == {(): 1}
+    ledger.told(task=read_task(raw_task(uid="another")), event=left)
+    assert scraped(metrics, "agenttask_purges_abandoned_total") == {(): 2}
