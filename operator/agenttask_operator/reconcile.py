@@ -136,16 +136,19 @@ class Reconciler:
 
     async def _pods_of(self, task: Task) -> tuple[Pod, ...]:
         meta = task.metadata
-        names = self.roster.of(namespace=meta.namespace, task=meta.name)
-        if names is None:
+        shown = self.roster.of(namespace=meta.namespace, task=meta.name)
+        if shown is None:
             found = await self._cluster.pods_of(task)
             return found + await self._missed(task=task, found=found)
-        if task.status.attempt:
-            names |= {contract.pod_name(task=meta.name, attempt=task.status.attempt)}
-        found = await self._cluster.pods_named(task=task, names=sorted(names))
+        entry = task.status.current
+        over = task.status.attempt == 0 or (entry is not None and entry.end is not None)
+        expected = set() if over else {contract.pod_name(task=meta.name, attempt=task.status.attempt)}
+        found = await self._cluster.pods_named(task=task, names=sorted(shown | expected))
         for pod in found:
-            # The watch may be late, and what is to be deleted has to be found again if that fails.
-            self.roster.add(pod)
+            # The watch may be late, and what is to be deleted has to be found again if that fails. Of what it has
+            # shown it also tells when that goes, maybe just now: added again, that would be asked for until a resync.
+            if pod.metadata.name not in shown:
+                self.roster.add(pod)
         return found
 
     async def _missed(self, *, task: Task, found: tuple[Pod, ...]) -> tuple[Pod, ...]:

@@ -1,6 +1,6 @@
 """Which pods there are of each task, as the watch and the listings of pods have shown them.
 
-Pure. A reconcile reads these by name, and the current attempt's whether shown or not. To list a task's pods by label
+Pure. A reconcile reads these by name, and an open attempt's whether shown or not. To list a task's pods by label
 instead costs the API server a look at every pod of the namespace and, as a consistent read, a wait for news from etcd:
 ten times as long as reading one pod, on a server that has nothing else to do.
 
