@@ -119,5 +119,5 @@ class _Purge:
             max_steps=newest.max_steps if newest is not None else 0,
             retry=0,
             events=(),
-            remarks=Remarks(task=self._task),
+            remarks=Remarks(task=self._task, purges=True),
         )

@@ -150,6 +150,8 @@ class Remarks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     """On a claim: what was found broken without anything being lost by it."""
     origin: Origin | None = None
     """On record 1 of a fork."""
+    purges: bool = False
+    """On a claim: its holder removes the log, and all that stays of it are claims."""
 
 
 class Header(Remarks, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

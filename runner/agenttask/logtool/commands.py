@@ -23,7 +23,7 @@ from agenttask.log import (
     read_blob,
 )
 from agenttask.log.fetch import in_order
-from agenttask.logtool import view
+from agenttask.logtool import purged, view
 from agenttask.logtool.desk import Desk, UsageError
 from agenttask.logtool.place import Place
 from agenttask.logtool.runs import Listed, Run, glance
@@ -63,7 +63,7 @@ async def _ls_runs(desk: Desk, logs: Mapping[str, Listed]) -> int:
         facts: list[object] = ["?", "?", "damaged", size(run.size), "?"]
         if isinstance(run.newest, Record):
             last = run.newest
-            over = "over" if last.kind is Kind.FINAL else "open"
+            over = "over" if last.kind is Kind.FINAL else "purged" if purged.purge_in(last) else "open"
             facts = [last.attempt, _step(last), over, size(run.size), age(last.time, now=desk.clock.now())]
         rows.append([name, run.records, *facts, desk.place.address(run.path)])
     desk.screen.say(_columns(titles, rows, wide=desk.output == "wide", narrow=7))
@@ -80,6 +80,7 @@ async def _ls_records(desk: Desk, log: str) -> int:
     shown: list[dict[str, Any]] = []
     rows: list[list[object]] = []
     task, now = _task(log), desk.clock.now()
+    newest: Record | None = None
     async with aclosing(_each_record(desk, log)) as records:
         async for each in records:
             if isinstance(each, Bad):
@@ -89,10 +90,14 @@ async def _ls_records(desk: Desk, log: str) -> int:
             task = each.task or task
             shown.append(view.checkpoint(each, task=task))
             ref = each.ref
+            kind = "purge" if each.purges else ref.kind
             seen = [size(ref.size_bytes), age(ref.time, now=now)]
             meta = [ref.id, ref.time, ref.parent_id or "", ref.retry, ref.digest, _note(each)]
-            rows.append([ref.seq, ref.attempt, _step(each), ref.kind, *seen, *meta])
+            rows.append([ref.seq, ref.attempt, _step(each), kind, *seen, *meta])
+            newest = each
     desk.screen.clear()
+    if newest is not None and newest.purges:
+        desk.screen.warn(purged.words(newest))
     if desk.output == "json":
         desk.screen.json({"log": log, "address": desk.place.address(log), "task": task, "records": shown})
     else:
@@ -121,6 +126,9 @@ async def show(desk: Desk) -> int:
 async def verify(desk: Desk) -> int:
     """Everything that is wrong, or that nothing is."""
     log = await desk.log()
+    purge = await purged.purge_of(log, store=desk.patient)
+    if purge is not None:
+        return await _verify_purged(desk, log, purge)
     found = await desk.survey(log)
     desk.screen.clear()
     problems = [*found.problems, *_contradictions(found, desk.place)]
@@ -143,6 +151,7 @@ async def verify(desk: Desk) -> int:
                 "unnamed": list(found.unnamed),
                 "sizeBytes": stored,
                 "restorable": view.checkpoint(tip, task=_task(log)) if tip else None,
+                "purge": None,
             }
         )
     else:
@@ -153,6 +162,42 @@ async def verify(desk: Desk) -> int:
         counts = [_count(found.records, "record"), _count(found.snapshots, "snapshot"), _count(found.blobs, "blob")]
         desk.screen.say(f"{', '.join(counts)}{unnamed}, {size(stored)}: {_count(problems, 'problem')}; {newest}")
     return 1 if problems else 0
+
+
+async def _verify_purged(desk: Desk, log: str, purge: Record) -> int:
+    """Of a log that was purged, nothing but claims is to be left."""
+    left = await _remains(desk, log)
+    problems = [each.why for each in left.unreadable]
+    if left.doomed:
+        what = _count(left.doomed, "object")
+        problems.append(f"{what} that the purge was to remove: `agenttask log prune` names them")
+    stored = sum(left.sizes.values())
+    if desk.output == "json":
+        desk.screen.json(
+            {
+                "log": log,
+                "problems": problems,
+                "records": len(left.claims) + len(left.unreadable),
+                "left": list(left.doomed),
+                "sizeBytes": stored,
+                "restorable": None,
+                "purge": view.checkpoint(purge, task=purge.task or _task(log)),
+            }
+        )
+    else:
+        for problem in problems:
+            desk.screen.say(problem)
+        counts = f"{_count(left.claims, 'claim')} left, {size(stored)}"
+        desk.screen.say(f"{purged.words(purge)}: {counts}: {_count(problems, 'problem')}")
+    return 1 if problems else 0
+
+
+async def _remains(desk: Desk, log: str) -> purged.Remains:
+    left = await purged.remains_of(
+        log, store=desk.store, clock=desk.clock, patience=desk.patience, progress=desk.screen.count
+    )
+    desk.screen.clear()
+    return left
 
 
 async def restore(desk: Desk) -> int:
@@ -205,16 +250,7 @@ async def result(desk: Desk) -> int:
 async def prune(desk: Desk) -> int:
     """What nobody needs any more: named, or deleted."""
     log = await desk.log()
-    found = await desk.survey(log)
-    desk.screen.clear()
-    if found.problems:
-        for problem in found.problems:
-            desk.screen.warn(problem)
-        raise CheckpointCorrupt("nothing of a damaged log is pruned", key=log)
-    known = desk.place.task
-    keep_last = desk.keep_last or (known.keep_last if known else KEEP_LAST)
-    keys = prunable(found, keep_last=keep_last)
-    sizes = await _sizes(desk, found)
+    keys, sizes, over = await _prunable(desk, log)
     total = sum(sizes.get(key, 0) for key in keys)
     if desk.yes:
         async with aclosing(in_order(partial(desk.patient.delete, key) for key in keys)) as deleted:
@@ -223,7 +259,6 @@ async def prune(desk: Desk) -> int:
                 done += 1
                 desk.screen.count(done, len(keys))
         desk.screen.clear()
-    over = found.restored is not None and found.restored.final is not None
     if desk.output == "json":
         objects = [{"key": key, "sizeBytes": sizes.get(key, 0)} for key in keys]
         desk.screen.json({"log": log, "deleted": desk.yes, "over": over, "objects": objects, "sizeBytes": total})
@@ -235,6 +270,24 @@ async def prune(desk: Desk) -> int:
     kept = "" if over else "; blobs and what is newest stay, since the run is not over"
     desk.screen.say(f"{_count(keys, 'object')}, {size(total)}, {what}{kept}")
     return 0
+
+
+async def _prunable(desk: Desk, log: str) -> tuple[Sequence[str], Mapping[str, int], bool]:
+    """The keys of what goes, the bytes of all there is, and whether the run is over."""
+    if purge := await purged.purge_of(log, store=desk.patient):
+        desk.screen.warn(purged.words(purge))
+        left = await _remains(desk, log)
+        return left.doomed, left.sizes, True
+    found = await desk.survey(log)
+    desk.screen.clear()
+    if found.problems:
+        for problem in found.problems:
+            desk.screen.warn(problem)
+        raise CheckpointCorrupt("nothing of a damaged log is pruned", key=log)
+    known = desk.place.task
+    keep_last = desk.keep_last or (known.keep_last if known else KEEP_LAST)
+    over = found.restored is not None and found.restored.final is not None
+    return prunable(found, keep_last=keep_last), await _sizes(desk, found), over
 
 
 COMMANDS: Final[dict[str, Callable[[Desk], Awaitable[int]]]] = {

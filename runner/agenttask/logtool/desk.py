@@ -11,7 +11,8 @@ from agenttask.agent.state import State
 from agenttask.clock import Clock
 from agenttask.errors import CheckpointCorrupt, CheckpointLost, NotFound
 from agenttask.journal import restore
-from agenttask.log import Keys, Patience, Restored, Survey, read, survey
+from agenttask.log import Keys, Kind, Patience, Restored, Survey, read, survey
+from agenttask.logtool import purged
 from agenttask.logtool.place import Place
 from agenttask.logtool.runs import Listed, logs_below
 from agenttask.logtool.screen import Screen
@@ -66,12 +67,21 @@ class Desk:
 
     async def restored(self, log: str) -> Restored:
         """The state that is asked for, as what makes it up. Raises what reading a log raises."""
+        purge = await purged.purge_of(log, store=self.patient)
         try:
-            return await self._read(log, at=self.at)
+            found = await self._read(log, at=self.at)
         except (CheckpointLost, CheckpointCorrupt) as error:
+            if purge is not None:
+                raise CheckpointLost(f"{purged.words(purge)}: nothing is left to read") from error
             if self.at is None:
                 raise
             raise CheckpointLost(await self._reach(log)) from error
+        if purge is None:
+            return found
+        if found.base is None and all(record.kind is Kind.CLAIM for record in found.records):
+            raise CheckpointLost(f"{purged.words(purge)}: nothing is left to read")
+        self.screen.warn(f"{purged.words(purge)}, and what is shown here is still to be removed")
+        return found
 
     async def _read(self, log: str, *, at: int | None) -> Restored:
         return await read(store=self.store, prefix=log, clock=self.clock, patience=self.patience, at=at)

@@ -160,6 +160,8 @@ def _began(entry: AttemptBegan, where: str) -> str:
         lines.append(f"it goes on from record {entry.resumed_from}")
     if entry.origin:
         lines.append(f"it goes on from {entry.origin}: this is a fork")
+    if entry.purges:
+        lines.append("it removes the log")
     if entry.repeats_model_call:
         lines.append("the attempt before it ended without a word; a model call may have been made twice")
     lines += [f"in doubt, since nobody recorded how it ended: {call}" for call in entry.in_doubt]

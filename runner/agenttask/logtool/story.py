@@ -53,6 +53,8 @@ class AttemptBegan(_Entry, frozen=True, tag="attemptBegan"):
     damage: tuple[str, ...] = ()
     origin: str = ""
     """Of a fork: the record it was made from."""
+    purges: bool = False
+    """It removes the log."""
     repeats_model_call: bool = False
     """The attempt before ended without a word while a model call was due, so that one may have been paid for twice."""
     in_doubt: tuple[str, ...] = ()
@@ -371,6 +373,7 @@ def _began(claim: Record, *, repeats: bool = False, doubts: Sequence[Call] = ())
         lost=f"records {left.first} to {left.last} are left behind: {left.why}" if left else "",
         damage=claim.damage,
         origin=f"{origin.log} after record {origin.seq}" if origin else "",
+        purges=claim.purges,
         repeats_model_call=repeats,
         in_doubt=tuple(f"{call.id} {call.tool}" for call in doubts),
     )

@@ -36,6 +36,8 @@ def checkpoint(record: Record, *, task: str) -> dict[str, Any]:
     for name in ("snapshot", "abandoned", "origin"):
         if (value := getattr(record, name)) is not None:
             shown[name] = msgspec.to_builtins(value)
+    if record.purges:
+        shown["purge"] = True
     if record.damage:
         shown["damage"] = list(record.damage)
     if record.blobs:
