@@ -18,9 +18,6 @@ S3: Object = {"bucket": "agents", "prefix": "prod", "endpoint": "https://s3.exam
 PLACE: Object = {"type": "s3", "bucket": "agents", "prefix": "prod"}
 CHECKPOINT: Object = {"key": "agents/log/000000000007", "seq": 7}
 ORIGIN: Object = {"task": "triage", "uid": "6c1f", "key": "agents/triage/6c1f/log/000000000007", "seq": 7}
-GONE: Object = {"status": None}
-"""A patch that takes away the whole status."""
-
 _numbers = itertools.count()
 
 
@@ -188,13 +185,13 @@ TRANSITIONS = {
     "an attempt's number never falls": Case(
         status={"attempt": 3},
         accepted=({"status": {"attempt": 4}}, {"status": {"podUID": "x"}}),
-        refused=({"status": {"attempt": 2}}, {"status": {"attempt": None}}, GONE),
+        refused=({"status": {"attempt": 2}},),
         says="status.attempt never falls",
     ),
     "a checkpoint's number never falls": Case(
         status={"checkpoint": CHECKPOINT},
         accepted=({"status": {"checkpoint": {"seq": 8}}},),
-        refused=({"status": {"checkpoint": {"seq": 6}}}, {"status": {"checkpoint": None}}, GONE),
+        refused=({"status": {"checkpoint": {"seq": 6}}},),
         says="status.checkpoint.seq never falls",
     ),
     "a location is immutable once set": Case(
@@ -203,16 +200,26 @@ TRANSITIONS = {
         refused=(
             {"status": {"location": {"bucket": "others"}}},
             {"status": {"location": {"credentialsSecret": "stolen"}}},
-            {"status": {"location": None}},
-            GONE,
         ),
         says="status.location is immutable once set",
     ),
     "an origin is immutable once set": Case(
         status={"forkedFrom": ORIGIN},
         accepted=({"status": {"message": "Hello."}},),
-        refused=({"status": {"forkedFrom": {"key": "other"}}}, {"status": {"forkedFrom": None}}, GONE),
+        refused=({"status": {"forkedFrom": {"key": "other"}}},),
         says="status.forkedFrom is immutable once set",
+    ),
+    "what the status must keep is not taken away": Case(
+        status={"attempt": 3, "phase": "Running", "location": PLACE, "checkpoint": CHECKPOINT, "forkedFrom": ORIGIN},
+        accepted=({"status": {"podUID": "x"}},),
+        refused=tuple({"status": {f: None}} for f in ("attempt", "phase", "location", "checkpoint", "forkedFrom")),
+        says="status.attempt, phase, location, checkpoint and forkedFrom are never taken away once set",
+    ),
+    "nor is the status itself": Case(
+        status={"phase": "Pending"},
+        accepted=({"status": {"message": "Hello."}},),
+        refused=({"status": None},),
+        says="status is never taken away",
     ),
     "a location may be set": Case(
         status={"attempt": 0}, accepted=({"status": {"location": PLACE, "attempt": 1}},), refused=(), says=""
@@ -221,13 +228,13 @@ TRANSITIONS = {
         f"{phase} is final": Case(
             status={"phase": phase},
             accepted=({"status": {"message": "Hello."}},),
-            refused=({"status": {"phase": "Running"}}, {"status": {"phase": None}}, GONE),
+            refused=({"status": {"phase": "Running"}},),
             says="a terminal phase never changes",
         )
         for phase in ("Completed", "Failed", "Cancelled")
     },
     "no other phase is final": Case(
-        status={"phase": "Checkpointed"}, accepted=({"status": {"phase": "Resuming"}}, GONE), refused=(), says=""
+        status={"phase": "Checkpointed"}, accepted=({"status": {"phase": "Resuming"}},), refused=(), says=""
     ),
 }
 
