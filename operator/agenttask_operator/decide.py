@@ -16,7 +16,7 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from agenttask_operator import fold, limits, purging, rules, status
+from agenttask_operator import fold, guarding, limits, purging, rules, status
 from agenttask_operator.fold import Snapshot, View
 from agenttask_operator.observed import Phase, Pod, Status
 from agenttask_operator.rules import Rule, Verdict
@@ -62,17 +62,20 @@ def decide(*, snapshot: Snapshot, now: datetime) -> Decision:
     task = snapshot.task
     if task.metadata.deletion_timestamp is not None:
         return _deleted(snapshot, now=now)
+    held: datetime | None = None
     if task.to_be_purged is not task.guarded:
-        return Decision(rule="guarded" if task.to_be_purged else "unguarded", guard=task.to_be_purged)
+        held = guarding.held_until(snapshot.guarding, task=task, now=now)
+        if held is None:
+            return Decision(rule="guarded" if task.to_be_purged else "unguarded", guard=task.to_be_purged)
     if task.status.phase is not None and task.status.phase.terminal:
-        return _finished(snapshot, now=now)
+        return _finished(snapshot, held=held, now=now)
     view = fold.view(snapshot=snapshot, now=now)
     rule, verdict = next((rule, verdict) for rule in rules.RULES if (verdict := rule(view)) is not None)
     made = _status(verdict, view=view, phase=verdict.phase, saying=verdict.saying)
     made = _with_conditions(made, verdict=verdict, view=view, suspended=rule is rules.suspended)
     limit = limits.next_at(spec=task.spec, status=made, now=now)
     return _decision(
-        snapshot, rule=rule, verdict=verdict, made=made, times=(verdict.until, view.deadline, limit), now=now
+        snapshot, rule=rule, verdict=verdict, made=made, times=(verdict.until, view.deadline, limit, held), now=now
     )
 
 
@@ -81,6 +84,9 @@ def _deleted(snapshot: Snapshot, *, now: datetime) -> Decision:
     task = snapshot.task
     if not task.guarded:
         return Decision(rule="deleted")
+    held = guarding.held_until(snapshot.guarding, task=task, now=now)
+    if held is not None:
+        return Decision(rule="held", after_seconds=_after(held, now=now))
     if purging.is_needless(task):
         return Decision(rule="released", guard=False)
     view = fold.view(snapshot=snapshot, now=now)
@@ -133,13 +139,14 @@ def _decision(
     )
 
 
-def _finished(snapshot: Snapshot, *, now: datetime) -> Decision:
+def _finished(snapshot: Snapshot, *, held: datetime | None, now: datetime) -> Decision:
     """A finished task is left alone, and deleted when its time is over."""
     task = snapshot.task
     expiry = limits.expires_at(spec=task.spec, status=task.status)
     if expiry is not None and now >= expiry:
         return Decision(rule="expired", remove=True)
-    return Decision(rule="finished", delete=_doomed(snapshot, keep=None), after_seconds=_after(expiry, now=now))
+    due = min((time for time in (expiry, held) if time is not None), default=None)
+    return Decision(rule="finished", delete=_doomed(snapshot, keep=None), after_seconds=_after(due, now=now))
 
 
 def _after(time: datetime | None, *, now: datetime) -> float | None:

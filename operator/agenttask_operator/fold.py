@@ -23,9 +23,10 @@ import msgspec
 from agenttask import contract
 from msgspec.structs import replace
 
-from agenttask_operator import account, exits, forks, limits, pods, unreported
+from agenttask_operator import account, exits, forks, guarding, limits, pods, unreported
 from agenttask_operator.exits import End
 from agenttask_operator.forks import ForkRefusedError
+from agenttask_operator.guarding import Guarding
 from agenttask_operator.observed import Attempt, Complaint, Counts, Outcome, Phase, Pod, Status, Task
 from agenttask_operator.pods import Plan, SpecInvalidError
 from agenttask_operator.reasons import Reason
@@ -69,6 +70,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Refusal | None = None
     complaint: Complaint | None = None
     """What the kubelet says of the current pod, if that is `slow`."""
+    guarding: Guarding | None = None
+    """The last writes of its finalizer."""
     source: Task | None = None
     """The task that a fork not yet resolved is to go on from, if it exists."""
 
@@ -124,6 +127,7 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
     origin = task.status.forked_from
     if plan is not None and plan.spec.resume_from is not None and origin is None:
         origin, problem = _origin(snapshot, plan=plan, resume=plan.spec.resume_from)
+    problem = problem or guarding.missing(task)
     wanted = pods.digest(task=task, plan=plan, settings=snapshot.settings) if plan is not None else None
     status = _with_entry(task, now=now)
     if task.went_on:

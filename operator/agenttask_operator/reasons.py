@@ -68,6 +68,7 @@ class Reason(StrEnum):
     RETRIES_EXHAUSTED = "RetriesExhausted"
     POISON_CHECKPOINT = "PoisonCheckpoint"
     SPEC_INVALID = "SpecInvalid"
+    FINALIZER_LOST = "FinalizerLost"
     SOURCE_NOT_FOUND = "SourceNotFound"
     NO_CHECKPOINT = "NoCheckpoint"
     OTHER_STORE = "OtherStore"
@@ -140,6 +141,7 @@ REASONS: Final[dict[str, str]] = {
     Reason.RETRIES_EXHAUSTED: "More failures than `spec.retry.maxFailures`, and no step was ever recorded. Final.",
     Reason.POISON_CHECKPOINT: "More failures than `spec.retry.maxFailures` since the last step. Edit the spec.",
     Reason.SPEC_INVALID: "The spec asks for something that cannot be done; the message says what.",
+    Reason.FINALIZER_LOST: "Something takes the finalizer of `onDelete: Delete` away. It is set again and again.",
     Reason.SOURCE_NOT_FOUND: "`spec.resumeFrom.task` does not exist. It is looked for again and again.",
     Reason.NO_CHECKPOINT: "`spec.resumeFrom.task` has no checkpoint yet. The fork starts by itself once it has one.",
     Reason.OTHER_STORE: "`spec.resumeFrom` names another store than this task's; a fork copies within one.",

@@ -15,12 +15,13 @@ from typing import Final, NamedTuple
 
 from agenttask import contract
 
-from agenttask_operator import fold, forks, logs, pods, status, unreported
+from agenttask_operator import fold, forks, guarding, logs, pods, status, unreported
 from agenttask_operator.announcer import Announcer
 from agenttask_operator.answers import ConflictError, ExistsError, NamespaceEndsError, NotFoundError, RefusedError
 from agenttask_operator.cluster import Cluster
 from agenttask_operator.decide import Decision, decide
 from agenttask_operator.fold import Refusal, Snapshot
+from agenttask_operator.guarding import Guarding
 from agenttask_operator.ledger import Ledger
 from agenttask_operator.metrics import Metrics
 from agenttask_operator.observed import Complaint, Pod, Task
@@ -97,6 +98,7 @@ class Reconciler:
         self._ledger = ledger or Ledger(Metrics())
         self._refusals: dict[Key, Refusal] = {}
         self._complaints: dict[Key, Complaint] = {}
+        self._guardings: dict[Key, Guarding] = {}
         self.departed = Departed()
         self.roster = Roster()
 
@@ -110,6 +112,7 @@ class Reconciler:
         if snapshot is None:
             self._refusals.pop(key, None)
             self._complaints.pop(key, None)
+            self._guardings.pop(key, None)
             return None
         logs.about(attempt=snapshot.task.status.attempt, reason=snapshot.task.status.reason)
         decision = decide(snapshot=snapshot, now=self._clock())
@@ -188,6 +191,7 @@ class Reconciler:
             gone=self.departed.of(task),
             refusal=self._refusals.get(key),
             complaint=self._complaints.get(key),
+            guarding=self._guardings.get(key),
             source=source,
         )
 
@@ -198,7 +202,7 @@ class Reconciler:
             await self._cluster.delete_task(task)
             return
         if decision.guard is not None:
-            await self._guard(task=task, decision=decision)
+            await self._guard(key=key, task=task, present=decision.guard, decision=decision)
             return
         if decision.status is not None:
             task = await self._cluster.apply_status(task=task, status=decision.status)
@@ -223,15 +227,20 @@ class Reconciler:
             if source is not None and origin is not None and source.metadata.uid == origin.uid:
                 await self._announce(task=source, told=(status.forked(name=task.metadata.name, origin=origin),))
 
-    async def _guard(self, *, task: Task, decision: Decision) -> None:
+    async def _guard(self, *, key: Key, task: Task, present: bool, decision: Decision) -> None:
         """Set the finalizer, or let the task go."""
-        meta = task.metadata
-        logger.info("%s/%s %s", meta.namespace, meta.name, decision.rule)
+        logger.info("%s/%s %s", *key, decision.rule)
         for event in decision.told:
-            logger.warning("%s/%s %s: %s", meta.namespace, meta.name, event.reason, event.note)
+            logger.warning("%s/%s %s: %s", *key, event.reason, event.note)
         # Told first, be it twice: once the task is gone, nobody comes back to what is left.
         await self._announce(task=task, told=decision.told)
-        await self._cluster.set_finalizer(task=task, present=decision.guard is True)
+        await self._cluster.set_finalizer(task=task, present=present)
+        done = guarding.written(self._guardings.get(key), task=task, now=self._clock())
+        self._guardings[key] = done
+        if done.times > 1:
+            what = ("set", "taken away") if present else ("taken away", "put back")
+            words = "%s/%s: its finalizer is %s for the %d. time, and was %s: by a webhook or another controller?"
+            logger.warning(words, *key, what[0], done.times, what[1])
 
     async def _create(self, *, key: Key, task: Task) -> None:
         """Create the open attempt's pod, or find it made, refused, or its name taken."""

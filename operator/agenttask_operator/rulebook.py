@@ -30,7 +30,10 @@ SHOWN: Final[Mapping[Callable[..., Any], tuple[str, ...]]] = {
     rules.starting: (Reason.STARTING, STALLED),
     rules.running: (Reason.WORKING,),
     rules.exhausted: (Reason.RETRIES_EXHAUSTED, Reason.POISON_CHECKPOINT),
-    rules.invalid: (Reason.SPEC_INVALID, Reason.SOURCE_NOT_FOUND, Reason.NO_CHECKPOINT, Reason.OTHER_STORE),
+    rules.invalid: (
+        *(Reason.SPEC_INVALID, Reason.FINALIZER_LOST),
+        *(Reason.SOURCE_NOT_FOUND, Reason.NO_CHECKPOINT, Reason.OTHER_STORE),
+    ),
     rules.parked: (RUNNERS,),
     rules.waiting: (Reason.BACKING_OFF, STALLED),
     rules.start: (Reason.STARTING, STALLED),
@@ -54,7 +57,7 @@ do about it, is in [states and reasons](states.md).
 | case | what happens |
 | --- | --- |
 | the task is being deleted | nothing any more, unless its log goes with it: see below |
-| `checkpoint.onDelete` and the finalizer differ | the finalizer is set, or taken away |
+| `onDelete` and the finalizer differ | the finalizer is set, or taken away; later each time, if that does not last |
 | the task has finished | nothing but its deletion, once `ttlSecondsAfterFinished` is over |
 | the node of the attempt's pod was lost 30 s ago | the attempt has ended: `{Reason.NODE_LOST}` |
 | its pod is gone, or was to be gone 10 s ago | the attempt has ended, by what was seen of the pod last: see below |

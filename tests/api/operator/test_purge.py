@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from agenttask import contract
+from agenttask_operator.observed import Task
 
+from tests.api.client import MERGE
 from tests.api.crd.installed import Copy
 from tests.api.operator.world import WatchedCluster, World
 from tests.api.waiting import until
@@ -162,6 +164,35 @@ async def test_to_retain_the_log_of_a_task_that_goes_on_takes_the_finalizer_away
         "Running",
         ("True", "Accepted", "The spec can be carried out."),
     )
+
+
+async def test_a_finalizer_that_something_takes_away_is_set_again_later_each_time_and_the_task_waits_for_it(
+    world: World, api: WatchedCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = world.copy.path(task=world.name)
+
+    async def undone(*, task: Task, present: bool) -> None:
+        await WatchedCluster.set_finalizer(api, task=task, present=present)
+        world.copy.admin.must("PATCH", path, body={"metadata": {"finalizers": []}}, content_type=MERGE)
+
+    with monkeypatch.context() as stripped:
+        stripped.setattr(api, "set_finalizer", undone)
+        world.apply(checkpoint=DELETE)
+        for times, most in enumerate((2, 4, 8), start=1):
+            after = await world.settle()
+            assert after is not None
+            assert most / 2 < after <= most
+            assert world.writes.done.count("finalizer") == times
+            world.clock.pass_by(after)
+    why = (
+        f"The finalizer {contract.FINALIZER} was set and is gone again: a webhook or another controller takes it away."
+    )
+    assert world.condition("Stalled") == ("True", "FinalizerLost", why)
+    assert "its finalizer is set for the 3. time, and was taken away" in caplog.text
+    assert world.pods == []
+    await world.settle()
+    assert world.finalizers == [contract.FINALIZER]
+    assert (world.status["attempt"], world.status["reason"]) == (1, "Starting")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import msgspec
 from agenttask import contract
 from agenttask_operator import pods
 from agenttask_operator.fold import Refusal, Snapshot
+from agenttask_operator.guarding import Guarding
 from agenttask_operator.observed import (
     Attempt,
     Checkpoint,
@@ -255,7 +256,15 @@ def snapshot(
     complaint: Complaint | None = None,
     settings: Settings = SETTINGS,
     gone: tuple[Pod, ...] = (),
+    guarding: Guarding | None = None,
 ) -> Snapshot:
     return Snapshot(
-        task=of, pods=found, settings=settings, departed=departed, refusal=refused, complaint=complaint, gone=gone
+        task=of,
+        pods=found,
+        settings=settings,
+        departed=departed,
+        refusal=refused,
+        complaint=complaint,
+        gone=gone,
+        guarding=guarding,
     )

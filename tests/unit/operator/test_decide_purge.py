@@ -9,6 +9,7 @@ from agenttask import contract
 from agenttask_operator import pods
 from agenttask_operator.decide import decide
 from agenttask_operator.fold import Snapshot
+from agenttask_operator.guarding import Guarding
 from agenttask_operator.observed import Attempt, Outcome, Phase, Status, Task
 from agenttask_operator.purging import RULES
 from agenttask_operator.reasons import Reason
@@ -20,6 +21,7 @@ from tests.unit.operator.builders import (
     NOW,
     RUNNING,
     SETTINGS,
+    UID,
     ago,
     ahead,
     entry,
@@ -35,6 +37,7 @@ from tests.unit.operator.decisions import CLAIMED, FIRST, Want, check
 
 DELETE: dict[str, Any] = {"checkpoint": {"onDelete": "Delete"}}
 UNREADABLE: dict[str, Any] = {"checkpoint": {"onDelete": "Delete", "keepLast": "many"}}
+HELD = Guarding(uid=UID, generation=1, times=3, last=ago(1))
 DONE = entry(1, outcome=Outcome.COMPLETED)
 DIED = entry(1, outcome=Outcome.STOPPED, reason=Reason.PURGING)
 
@@ -67,6 +70,39 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
     "a guarded task begins as any other": (
         snapshot(task(spec=DELETE, guarded=True)),
         Want(rule="start", phase=Phase.PENDING, reason=Reason.STARTING, create=True),
+    ),
+    "a task whose guard does not last does not begin, and says so": (
+        snapshot(task(spec=DELETE), guarding=HELD),
+        Want(
+            rule="invalid", phase=Phase.PENDING, reason=Reason.FINALIZER_LOST, attempt=0, after=7.0, true=("Stalled",)
+        ),
+    ),
+    "a guard that did not last is set again later": (
+        snapshot(task(spec=DELETE), guarding=replace(HELD, last=ago(8))),
+        Want(rule="guarded", phase=None, reason="", attempt=0, guard=True),
+    ),
+    "a guard that did not last is set again at once after an edit": (
+        snapshot(task(spec=DELETE, generation=2), guarding=HELD),
+        Want(rule="guarded", phase=None, reason="", attempt=0, guard=True),
+    ),
+    "a task that has begun goes on while its guard does not last": (
+        snapshot(task(spec=DELETE, status=FIRST, checkpoint=CLAIMED), pod(state=RUNNING), guarding=HELD),
+        Want(
+            rule="running",
+            phase=Phase.RUNNING,
+            reason=Reason.WORKING,
+            uid="pod-1",
+            after=7.0,
+            true=("Running", "Checkpointed"),
+        ),
+    ),
+    "a finished task whose guard does not last is looked at again": (
+        snapshot(task(spec=DELETE, status=finished(DONE)), guarding=HELD),
+        Want(rule="finished", phase=Phase.COMPLETED, reason="Completed", after=7.0, ends={1: ("Completed",) * 2}),
+    ),
+    "a deleted task whose guard is put back is let go again later": (
+        snapshot(doomed(FIRST, spec={}), pod(state=RUNNING), guarding=replace(HELD, generation=2)),
+        Want(rule="held", phase=None, reason="", uid="pod-1", after=7.0),
     ),
     "a finished task is guarded when it is edited": (
         snapshot(task(spec=DELETE, status=finished(DONE))),
