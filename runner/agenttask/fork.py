@@ -14,7 +14,9 @@ from agenttask.log import Origin, Patience, Seed, read
 from agenttask.store import Store
 
 
-async def seed(*, store: Store, origin: ForkedFrom, spec: TaskSpec, prompt: str | None, clock: Clock) -> Seed:
+async def seed(
+    *, store: Store, origin: ForkedFrom, spec: TaskSpec, prompt: str | None, clock: Clock, patience: Patience
+) -> Seed:
     """The state after the record `origin` names, as this fork goes on from it with `prompt`.
 
     Raises `CheckpointGone` if that state cannot be had (any more), `SpecInvalid` if no work is in it, `FormatTooNew`
@@ -22,7 +24,7 @@ async def seed(*, store: Store, origin: ForkedFrom, spec: TaskSpec, prompt: str 
     """
     log = origin.key.rpartition("/log/")[0]
     try:
-        found = await read(store=store, prefix=log, clock=clock, patience=Patience(), at=origin.seq)
+        found = await read(store=store, prefix=log, clock=clock, patience=patience, at=origin.seq)
     except (CheckpointLost, CheckpointCorrupt) as error:
         raise CheckpointGone(f"the checkpoint {origin.key} cannot be copied: {error}") from error
     if found.tip is None:

@@ -3,8 +3,8 @@
 The same log, the same fencing: running it again resumes, and a second process fences the first. A run's uid is `local`;
 each fresh one after it gets the next number.
 
-Ctrl-C: what is in flight ends and is recorded, however long it takes; once more: it is given up, and that is recorded;
-a third time: the process ends, as a crash would end it.
+Ctrl-C: what is in flight ends and is recorded, however long it takes; once more: it is given up, and that is recorded
+unless the store is silent; a third time: the process ends, as a crash would end it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from agenttask.agent.state import State
-from agenttask.agent.stop import Stop
+from agenttask.agent.stop import Stop, StopRequested
 from agenttask.clock import Clock, SystemClock
 from agenttask.contract import (
     CONTRACT,
@@ -93,28 +93,38 @@ def run_file(*, path: Path, store: str, fresh: bool, open_store: OpenStore = ope
         manifest, location = load(path), location_of(store, environment=os.environ)
         run = LocalRun(manifest=manifest, location=location, fresh=fresh)
         opened = open_store(location, verify=manifest.spec.checkpoint.verify)
-        ending = asyncio.run(_run(run, store=opened))
+        return asyncio.run(_run(run, store=opened, again=again))
     except AgentTaskError as error:
         sys.stderr.write(f"{error}\n")
         return int(of_error(error).exit)
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; {again}")
         return INTERRUPTED
-    if ending.exit in {Exit.STOPPED, Exit.PARKED, Exit.UNAVAILABLE}:
-        sys.stderr.write(again)
-    if ending.answer:
-        sys.stdout.write(ending.answer.rstrip("\n") + "\n")
-    return 1 if ending.outcome is Outcome.FAILED else ending.exit
 
 
-async def _run(run: LocalRun, *, store: Store) -> Ending:
+async def _run(run: LocalRun, *, store: Store, again: str) -> int:
+    """Run it, and say what came of it; the exit code. `again` says how to go on."""
     clock = SystemClock()
     live = _live(clock, max_steps=run.manifest.spec.budget.steps)
     lines: Lines = live or PlainLines(out=sys.stderr)
     stop = Stop(grace_seconds=math.inf, clock=clock)
-    listen(lambda: _told(stop, lines=lines))
-    async with live.shown() if live else contextlib.nullcontext():
-        return await _attempt(run, store=store, clock=clock, stop=stop, lines=lines, live=live)
+    listen(lambda: interrupted(stop, lines=lines))
+    try:
+        async with live.shown() if live else contextlib.nullcontext():
+            ending = await _attempt(run, store=store, clock=clock, stop=stop, lines=lines, live=live)
+    except StopRequested as error:
+        sys.stderr.write(f"{error}\n")
+        ending = of_error(error)
+    if ending.exit in {Exit.STOPPED, Exit.PARKED, Exit.UNAVAILABLE}:
+        sys.stderr.write(again)
+    if ending.answer:
+        sys.stdout.write(ending.answer.rstrip("\n") + "\n")
+    code = 1 if ending.outcome is Outcome.FAILED else ending.exit
+    if stop.overdue:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # Python would wait for a thread that waits for a silent store
+    return code
 
 
 def _live(clock: Clock, *, max_steps: int) -> Live | None:
@@ -124,7 +134,7 @@ def _live(clock: Clock, *, max_steps: int) -> Live | None:
     return Live(out=sys.stderr, clock=clock, max_steps=max_steps)
 
 
-def _told(stop: Stop, *, lines: Lines) -> None:
+def interrupted(stop: Stop, *, lines: Lines) -> None:
     """Somebody has pressed Ctrl-C, or sent a SIGTERM."""
     if stop.requested:
         lines.say("stopping", message="at once; what is in flight is given up")
@@ -148,7 +158,8 @@ async def _attempt(run: LocalRun, *, store: Store, clock: Clock, stop: Stop, lin
             home=home,
             prompt=prompt_of(run.manifest),
         )
-        assignment = await assign(run=run, store=store, clock=clock, environment=os.environ)
+        finding_out = assign(run=run, store=store, clock=clock, environment=os.environ)
+        assignment = await stop.bound(finding_out, calling=False)
         return await run_attempt(assignment=assignment, around=around)
 
 

@@ -98,6 +98,7 @@ class _Attempt:
         self._assignment = assignment
         self._spec = assignment.spec
         self._around = around
+        self._patience = Patience(given_up=around.stop.past_deadline)
         self._journal: Journal | None = None
 
     @property
@@ -148,7 +149,7 @@ class _Attempt:
             holder=self._around.holder,
             recorded=recorded,
             clock=self._around.clock,
-            patience=Patience(),
+            patience=self._patience,
             max_steps=self._spec.budget.steps,
             policy=Policy(
                 keep_last=self._spec.checkpoint.keep_last,
@@ -174,7 +175,12 @@ class _Attempt:
             raise SpecInvalid("spec.resumeFrom was not resolved to a record")
         self._around.lines.say("forking", key=origin.key)
         return await seed(
-            store=self._around.store, origin=origin, spec=self._spec, prompt=self._prompt(), clock=self._around.clock
+            store=self._around.store,
+            origin=origin,
+            spec=self._spec,
+            prompt=self._prompt(),
+            clock=self._around.clock,
+            patience=self._patience,
         )
 
     def _prompt(self) -> str | None:

@@ -40,6 +40,11 @@ class Stop:
         """Whether nothing new may begin."""
         return self._requested.is_set()
 
+    @property
+    def overdue(self) -> bool:
+        """Whether nothing in flight is waited for any more."""
+        return self.requested and self._clock.monotonic() >= self._deadline
+
     def request(self) -> None:
         """Stop when what is in flight has ended, or at the deadline; asked again: at once."""
         now = self._clock.monotonic()
@@ -64,11 +69,12 @@ class Stop:
     async def bound(self, work: Coroutine[Any, Any, T], *, calling: bool) -> T:
         """Let `work` finish, but not beyond the deadline of a stop: then it is cancelled and `StopRequested` raised."""
         task = asyncio.ensure_future(work)
-        if await _first_of(task, asyncio.ensure_future(self._past_deadline())):
+        if await _first_of(task, asyncio.ensure_future(self.past_deadline())):
             return task.result()
         raise StopRequested(calling=calling)
 
-    async def _past_deadline(self) -> None:
+    async def past_deadline(self) -> None:
+        """Wait until nothing in flight is waited for any more."""
         await self._requested.wait()
         while (left := self._deadline - self._clock.monotonic()) > 0:
             # In short steps, since a second request moves the deadline.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from agenttask.store.base import Entry, Source, Store
 
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 5.0
+GIVING_UP_SECONDS: Final = 3.0
+"""What a call may still take once nobody wants to wait: a store that answers at all has answered by then."""
 
 T = TypeVar("T")
 
@@ -27,10 +30,12 @@ class Patience:
     """From then on: work is at stake."""
     jitter: Callable[[], float] = random.random
     """Numbers in [0, 1): pauses between tries are shortened by up to half."""
+    given_up: Callable[[], Awaitable[None]] | None = None
+    """Returns when nobody wants to wait any more; no call lasts longer than `GIVING_UP_SECONDS` from then on."""
 
     def over(self, store: Store, *, clock: Clock) -> PatientStore:
         """The store with the patience of who only reads, or has not claimed yet."""
-        return PatientStore(store, clock=clock, seconds=self.claim_seconds, jitter=self.jitter)
+        return PatientStore(store, clock=clock, seconds=self.claim_seconds, jitter=self.jitter, given_up=self.given_up)
 
 
 class PatientStore:
@@ -39,8 +44,17 @@ class PatientStore:
     A put that is repeated may be refused by its own earlier try; whoever is refused must read what is there.
     """
 
-    def __init__(self, store: Store, *, clock: Clock, seconds: float, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        seconds: float,
+        jitter: Callable[[], float],
+        given_up: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.seconds = seconds
+        self._given_up = given_up
         self._store = store
         self._clock = clock
         self._jitter = jitter
@@ -87,6 +101,30 @@ class PatientStore:
         await self._store.close()
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The answer, if it comes while somebody waits for it."""
+        if self._given_up is None:
+            return await self._insist(call)
+        began = self._clock.monotonic()
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                giving_up = asyncio.create_task(self._give_up(limit, given_up=self._given_up))
+                try:
+                    return await self._insist(call)
+                finally:
+                    giving_up.cancel()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            silent = self._clock.monotonic() - began
+            raise Unavailable(f"the store gave no answer for {silent:.0f} s, and is not waited for") from error
+
+    async def _give_up(self, limit: asyncio.Timeout, *, given_up: Callable[[], Awaitable[None]]) -> None:
+        await given_up()
+        await self._clock.sleep(GIVING_UP_SECONDS)
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
         began = self._clock.monotonic()
         pause = FIRST_PAUSE_SECONDS
         while True:

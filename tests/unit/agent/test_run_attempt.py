@@ -444,6 +444,24 @@ async def test_a_call_that_outlasts_the_grace_is_given_up_and_counted_as_repeate
     assert (await attempts.state()).repeated_model_calls == 1
 
 
+async def test_a_silent_store_is_not_waited_for_beyond_the_grace_and_nothing_is_lost(attempts: Attempts) -> None:
+    stop = attempts.stop()
+
+    async def silent(call: Call) -> Fault:
+        if stop.requested:
+            await asyncio.Event().wait()
+        return Fault.NONE
+
+    async def told(_: httpx.Request) -> None:
+        stop.request()
+
+    attempts.world.before_model = at_call(2, told)
+    ending = await attempts.run(1, store=FaultyStore(MemoryStore(attempts.objects), before=silent), stop=stop)
+    assert (ending.exit, ending.outcome) == (Exit.UNAVAILABLE, Outcome.UNAVAILABLE)
+    assert "is not waited for" in ending.message
+    assert (await attempts.run(2)).answer == attempts.world.answer()
+
+
 async def test_told_to_stop_while_tools_run_it_keeps_their_results(attempts: Attempts) -> None:
     attempts.world.width = 3
     stop = attempts.stop()

@@ -155,7 +155,14 @@ async def test_no_conversation_goes_on_from_a_programs_log(run: Run) -> None:
     origin = ForkedFrom(task="task", uid="uid", key=f"{PREFIX}/log/{seq:012d}", seq=seq)
     spec = TaskSpec(resume_from=ResumeFrom(task="task"))
     with pytest.raises(SpecInvalid, match="is of a program"):
-        await seed(store=MemoryStore(run.objects), origin=origin, spec=spec, prompt=None, clock=ManualClock())
+        await seed(
+            store=MemoryStore(run.objects),
+            origin=origin,
+            spec=spec,
+            prompt=None,
+            clock=ManualClock(),
+            patience=Patience(),
+        )
 
 
 async def test_restore_puts_the_folder_of_any_kept_record_on_the_disk(run: Run, tmp_path: Path) -> None:
