@@ -67,7 +67,7 @@ def agent_task(bench: Bench, *, number: int, grace_seconds: int | None) -> dict[
     spec: Object = {"budget": {"steps": 100}}
     body = manifest(name=name, model=bench.model, model_name=model_name, tools=bench.tools, spec=spec)
     task = Task.create(api=bench.api, namespace=bench.namespace, body=body)
-    until(lambda: bench.model.begun(model_name) >= 3, what=f"{name} works", within_seconds=60, seen=task.describe)
+    until(lambda: bench.model.begun(model_name) >= 3, what=f"{name} works", seen=task.describe)
     pod = task.pod()
     first_start = process_start(pod)
     first_call = bench.model.arrivals(model_name)[0]
@@ -75,12 +75,12 @@ def agent_task(bench: Bench, *, number: int, grace_seconds: int | None) -> dict[
 
     deleted = time.time()
     bench.api.delete(Kind.POD, pod["metadata"]["name"], namespace=bench.namespace, grace_seconds=grace_seconds)
-    second_claim = until(lambda: claim_time(bench, task, attempt=2), what="the new claim", within_seconds=90)
+    second_claim = until(lambda: claim_time(bench, task, attempt=2), what="the new claim")
 
     def call_after() -> float | None:
         return next((at for at in bench.model.arrivals(model_name) if at > second_claim), None)
 
-    second_call = until(call_after, what="a call by the new runner", within_seconds=30)
+    second_call = until(call_after, what="a call by the new runner")
     task.delete()
     return {
         "deletion to claim": second_claim - deleted,
@@ -100,14 +100,14 @@ def job(bench: Bench, *, number: int, grace_seconds: int | None) -> dict[str, fl
         ready = [pod for pod in pods if pod["metadata"]["uid"] != but and pod["status"]["phase"] == "Running"]
         return ready[0] if ready else None
 
-    pod = until(running, what=f"{name} runs", within_seconds=60)
+    pod = until(running, what=f"{name} runs")
     meta = pod["metadata"]
     # A program needs a moment until its handler stands; the runner got as much.
-    until(lambda: with_environment("BENCH_POD", meta["name"]), what="its process", within_seconds=10)
+    until(lambda: with_environment("BENCH_POD", meta["name"]), what="its process")
     time.sleep(1)
     deleted = time.time()
     bench.api.delete(Kind.POD, meta["name"], namespace=bench.namespace, grace_seconds=grace_seconds)
-    until(lambda: running(but=meta["uid"]), what="the replacement runs", within_seconds=90)
+    until(lambda: running(but=meta["uid"]), what="the replacement runs")
     replaced = time.time()
     bench.api.delete(Kind.JOB, name, namespace=bench.namespace)
     return {"deletion to start": replaced - deleted}

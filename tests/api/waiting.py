@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-def until(sentence: str, condition: Callable[[], bool], *, seconds: float = 20) -> None:
+def until(sentence: str, condition: Callable[[], bool], *, seconds: float = 60) -> None:
     """Return once `condition` holds; it is asked ten times a second.
 
     Raises:

@@ -124,7 +124,7 @@ def home(api: Api, environment: Environment, namespace: str, operator: Operator)
 
 
 class Start(Protocol):
-    """Creates a task whose model plays `replies`; `faults` as of `ScriptedModel.script`."""
+    """Creates a task whose model plays `replies`; `faults` and `hold_after` as of `ScriptedModel.script`."""
 
     def __call__(
         self,
@@ -133,6 +133,7 @@ class Start(Protocol):
         *,
         delay_seconds: float = 0.0,
         faults: Mapping[int, Fault] | None = None,
+        hold_after: int | None = None,
         spec: Object | None = None,
         agent: Object | None = None,
     ) -> Task: ...
@@ -149,15 +150,17 @@ def start(api: Api, home: str, model: ScriptedModel, tools: ToolServer) -> Itera
         *,
         delay_seconds: float = 0.0,
         faults: Mapping[int, Fault] | None = None,
+        hold_after: int | None = None,
         spec: Object | None = None,
         agent: Object | None = None,
     ) -> Task:
         model_name = model_of(namespace=home, name=name)
-        model.script(model_name, replies, delay_seconds=delay_seconds, faults=faults)
+        model.script(model_name, replies, delay_seconds=delay_seconds, faults=faults, hold_after=hold_after)
         body = manifest(name=name, model=model, model_name=model_name, tools=tools, spec=spec, agent=agent)
         started.append(Task.create(api=api, namespace=home, body=body))
         return started[-1]
 
     yield start
     for task in started:
+        model.release(task.model)
         task.delete()

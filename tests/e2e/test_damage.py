@@ -13,18 +13,21 @@ from tests.e2e.harness.witness import Bucket
 def test_a_damaged_record_stalls_the_task_and_once_it_may_rewind_condition_event_and_counter_say_what_was_lost(
     start: Start, api: Api, model: ScriptedModel, bucket: Bucket
 ) -> None:
-    task = start("damaged", twelve_replies(), delay_seconds=0.2, spec={"checkpoint": {"onCorruption": "Stall"}})
-    until(lambda: model.begun(task.model) >= 6, what="its sixth call", within_seconds=60, seen=task.describe)
+    task = start("damaged", twelve_replies(), hold_after=6, spec={"checkpoint": {"onCorruption": "Stall"}})
+    until(lambda: model.begun(task.model) >= 7, what="its seventh call", seen=task.describe)
     task.patch_spec(suspend=True)
-    before = task.wait(within_seconds=60, what="is suspended", phase="Checkpointed", reason="Suspended")
+    task.wait_told_to_stop()
+    model.release(task.model, delay_seconds=1)
+    before = task.wait(what="is suspended", phase="Checkpointed", reason="Suspended")
     records = bucket.log(task).records
+    model.release(task.model)
     bad = next(record for record in records if record.step == 4)
     lost = records[-1].seq - bad.seq + 1
     bucket.damage(task, bad.key)
     kept, calls = bucket.objects(task), model.begun(task.model)
 
     task.patch_spec(suspend=False)
-    stalled = task.wait_stalled("CheckpointCorrupt", within_seconds=60)
+    stalled = task.wait_stalled("CheckpointCorrupt")
 
     assert bad.key in stalled["message"]
     assert bucket.objects(task) == kept, "nothing was written"
@@ -32,7 +35,7 @@ def test_a_damaged_record_stalls_the_task_and_once_it_may_rewind_condition_event
     assert condition(task.read(), "Damaged") is None
 
     task.patch_spec(checkpoint={"onCorruption": "Rewind"})
-    after = task.wait_finished(within_seconds=60)
+    after = task.wait_finished()
 
     assert (after["phase"], after["result"]["answer"]) == ("Completed", twelve_answer())
     damaged = condition(task.read(), "Damaged")

@@ -29,18 +29,17 @@ def test_a_once_call_lost_with_its_pod_stalls_the_task_is_named_and_heals_by_an_
     until(
         lambda: len(witness.tools.uses(task="payer")) == 2,
         what="the second call has taken effect",
-        within_seconds=60,
         seen=task.describe,
     )
 
     api.delete(Kind.POD, task.pod()["metadata"]["name"], namespace=task.namespace, grace_seconds=0)
 
-    stalled = task.wait_stalled("InDoubt", within_seconds=60)
+    stalled = task.wait_stalled("InDoubt")
     assert stalled["phase"] == "Checkpointed"
     assert "of pay was begun by attempt 1, which was lost before its result was" in stalled["message"]
     assert stalled["counts"]["failures"] == 0
     task.patch_spec(agent={"tools": [pay(url, onDoubt="TellModel")]})
-    status = task.wait_finished(within_seconds=60)
+    status = task.wait_finished()
     assert (status["phase"], status["result"]["answer"]) == ("Completed", f"The sum is {number_of(1)}.")
     told = witness.model.journal(task.model)[-1].messages[-1]
     assert (told["role"], told["content"]) == ("tool", NOT_KNOWN)

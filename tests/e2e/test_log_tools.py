@@ -14,10 +14,12 @@ from tests.e2e.harness.wait import until
 def test_agenttask_log_reads_a_task_of_the_cluster_by_its_name_with_the_users_own_kubectl(
     start: Start, api: Api, environment: Environment, model: ScriptedModel
 ) -> None:
-    task = start("looked-at", twelve_replies(), delay_seconds=0.3)
-    until(lambda: model.begun(task.model) >= 3, what="model call 3", within_seconds=60, seen=task.describe)
+    task = start("looked-at", twelve_replies(), hold_after=3)
+    until(lambda: model.begun(task.model) >= 3, what="model call 3", seen=task.describe)
     api.delete(Kind.POD, task.pod()["metadata"]["name"], namespace=task.namespace, grace_seconds=0)
-    status = task.wait_finished(within_seconds=90)
+    task.wait_attempt(2)
+    model.release(task.model)
+    status = task.wait_finished()
 
     listed = look(environment, task, "ls").answer
     newest = listed["records"][-1]

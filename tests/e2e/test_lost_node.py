@@ -20,12 +20,11 @@ from tests.e2e.harness.watch import PodWatch
 def test_a_task_outlives_a_stopped_node_and_the_old_runner_ends_fenced_when_the_node_continues(
     start: Start, api: Api, cluster: Provider, witness: Witnesses, chance: random.Random
 ) -> None:
-    task = start("zombie", twelve_replies(), delay_seconds=0.4)
     point = chance.randrange(2, TWELVE_STEPS - 3)
+    task = start("zombie", twelve_replies(), delay_seconds=0.4, hold_after=point)
     until(
         lambda: witness.model.begun(task.model) >= point,
         what=f"model call {point}",
-        within_seconds=60,
         seen=task.describe,
     )
     pod = task.pod()
@@ -35,15 +34,16 @@ def test_a_task_outlives_a_stopped_node_and_the_old_runner_ends_fenced_when_the_
     with PodWatch(api=api, namespace=task.namespace) as watch:
         cluster.stop_node(node=node)
         try:
-            task.wait_attempt(2, within_seconds=120)
+            task.wait_attempt(2)
+            witness.model.release(task.model)
             assert refusal_of_a_status_write(api, task, token=token) in (401, 422)
-            status = task.wait_finished(within_seconds=60)
+            status = task.wait_finished()
             # The runner first: it is to find the log taken, not to be told by its kubelet.
             cluster.resume_node(node=node, pods_only=True)
-            until(lambda: not with_environment(ENV_POD_UID, uid), what="the old runner ends", within_seconds=60)
+            until(lambda: not with_environment(ENV_POD_UID, uid), what="the old runner ends")
         finally:
             cluster.resume_node(node=node)
-        code = until(lambda: watch.exit_code(uid=uid), what="its kubelet reports its end", within_seconds=60)
+        code = until(lambda: watch.exit_code(uid=uid), what="its kubelet reports its end")
     cluster.wait_ready(node=node, seconds=60)
 
     assert code == Exit.FENCED, "it ended before its kubelet ran again, so nobody else had told it to"

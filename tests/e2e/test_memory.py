@@ -10,7 +10,7 @@ def test_a_runner_that_is_out_of_memory_gets_twice_as_much_each_time_until_it_is
     limits = {"resources": {"limits": {"memory": "32Mi"}}}
     task = start("thin", [says("Enough.")], spec={"pod": limits, "retry": {"oomMemoryLimit": "512Mi"}})
 
-    status = task.wait_finished(within_seconds=120)
+    status = task.wait_finished()
 
     assert (status["phase"], status["result"]["answer"]) == ("Completed", "Enough.")
     assert status["counts"]["ooms"] >= 1

@@ -9,26 +9,28 @@ from tests.e2e.harness.tasks import twelve_answer, twelve_replies
 from tests.e2e.harness.wait import until
 from tests.e2e.harness.witness import Bucket
 
-LONG_THOUGHT_SECONDS = 15.0
-"""A call that outlasts the test's moves, and that a terminating runner waits for within its grace."""
+GRACE: Object = {"pod": {"terminationGracePeriodSeconds": 600}}
+"""A terminating runner waits so long for its call, and so for whatever the test does."""
 
 
 def test_a_task_deleted_and_applied_again_adopts_nothing_of_its_terminating_predecessor(
     start: Start, api: Api, model: ScriptedModel, bucket: Bucket
 ) -> None:
-    first = start("again", [says("from the first life")], delay_seconds=LONG_THOUGHT_SECONDS)
-    until(lambda: model.begun(first.model) == 1, what="its call", within_seconds=60, seen=first.describe)
+    first = start("again", [says("from the first life")], hold_after=0, spec=GRACE)
+    until(lambda: model.begun(first.model) == 1, what="its call", seen=first.describe)
     old = first.pod()["metadata"]
     first.delete()
-    until(lambda: terminating(api, old), what="its pod is terminating", within_seconds=30)
+    until(lambda: terminating(api, old), what="its pod is terminating")
 
     second = start("again", twelve_replies())
-    status = second.wait_finished(within_seconds=LONG_THOUGHT_SECONDS)
+    status = second.wait_finished()
 
     assert terminating(api, old), "the second life did not wait for the end of the first"
     assert (status["phase"], status["result"]["answer"]) == ("Completed", twelve_answer())
     assert status["podUID"] != old["uid"]
     assert status["attempt"] == 2, "the number whose name was taken is burnt"
+    model.release(first.model)
+    until(lambda: not terminating(api, old), what="the first life ends as well")
     log = bucket.log(second)
     assert (log.records[0].attempt, log.records[0].parent) == (2, None), "a fresh log"
 
@@ -36,11 +38,13 @@ def test_a_task_deleted_and_applied_again_adopts_nothing_of_its_terminating_pred
 def test_a_foreign_pod_that_has_the_next_attempts_name_burns_the_number_and_the_task_runs(
     start: Start, api: Api, home: str, model: ScriptedModel
 ) -> None:
-    task = start("shadowed", twelve_replies(), delay_seconds=0.3)
-    until(lambda: model.begun(task.model) >= 3, what="its third call", within_seconds=60, seen=task.describe)
+    task = start("shadowed", twelve_replies(), hold_after=3)
+    until(lambda: model.begun(task.model) >= 3, what="its third call", seen=task.describe)
     mine = task.pod()
     foreign = api.create(Kind.POD, sleeper("shadowed-2", image=mine["spec"]["containers"][0]["image"]), namespace=home)
     api.delete(Kind.POD, mine["metadata"]["name"], namespace=home, grace_seconds=0)
+    task.wait_attempt(3)
+    model.release(task.model)
 
     status = task.wait_finished()
 

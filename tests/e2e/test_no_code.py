@@ -7,7 +7,6 @@ from tests.e2e.harness.kube import Api, Kind, Object
 from tests.e2e.harness.model import calls, says
 from tests.e2e.harness.wait import until
 
-THINKING_SECONDS = 0.6
 MODULE = '''
 """Tools of mine."""
 
@@ -33,7 +32,7 @@ def test_a_prompt_and_a_python_tool_come_from_config_maps_and_the_answer_is_json
     task = start(
         "doubler",
         [calls(("double", {"n": 21})), says("It is 42."), says('{"total": 42}')],
-        delay_seconds=THINKING_SECONDS,
+        hold_after=1,
         spec={
             "prompt": None,
             "promptFrom": {"configMapKeyRef": {"name": "prompts", "key": "doubling"}},
@@ -42,20 +41,22 @@ def test_a_prompt_and_a_python_tool_come_from_config_maps_and_the_answer_is_json
         agent={"tools": [{**double, "recovery": "Idempotent"}], "output": FORM},
     )
 
-    stalled = task.wait_stalled("SpecInvalid", within_seconds=30)
+    stalled = task.wait_stalled("SpecInvalid")
     assert stalled["message"].endswith("spec.promptFrom: there is no ConfigMap prompts with a prompt as doubling")
     assert witness.model.begun(task.model) == 0
     api.create(Kind.CONFIG_MAP, config_map("prompts", doubling="Double what is there."), namespace=home)
     until(
         lambda: witness.model.begun(task.model) >= 2,
         what="the model is asked again, after the tool",
-        within_seconds=60,
         seen=task.describe,
     )
     api.merge(Kind.CONFIG_MAP, "prompts", {"data": {"doubling": "Halve what is there."}}, namespace=home)
+    struck = task.status()["attempt"]
     api.delete(Kind.POD, task.pod()["metadata"]["name"], namespace=home, grace_seconds=0)
+    task.wait_attempt(struck + 1)
+    witness.model.release(task.model)
 
-    status = task.wait_finished(within_seconds=60)
+    status = task.wait_finished()
     assert (status["phase"], status["result"]["answer"]) == ("Completed", '{"total": 42}')
     assert status["counts"]["resumes"] >= 1
     asked = witness.model.journal(task.model)

@@ -42,9 +42,9 @@ def test_a_shell_program_whose_pod_is_deleted_goes_on_from_its_folder_and_comple
 ) -> None:
     task = create(api, home, "counts", command=["sh", "-euc", COUNT], prompt="counting")
     shown = {"step": HALF_WAY, "maxSteps": STEPS, "display": f"{HALF_WAY}/{STEPS}", "message": f"counting {HALF_WAY}"}
-    task.wait(within_seconds=60, what="shows how far it is", progress=shown)
+    task.wait(what="shows how far it is", progress=shown)
     api.delete(Kind.POD, task.pod()["metadata"]["name"], namespace=home, grace_seconds=grace_seconds)
-    status = task.wait_finished(within_seconds=90)
+    status = task.wait_finished()
 
     assert (status["phase"], status["reason"], status["attempt"]) == ("Completed", "Completed", 2)
     sight, *trail, unasked = status["result"]["answer"].split()
@@ -74,14 +74,14 @@ def test_programs_that_cannot_do_it_say_why_and_do_not_loop(home: str, api: Api)
         pod={"volumes": [memory], "volumeMounts": [{"name": "small", "mountPath": "/var/lib/agenttask/program"}]},
     )
 
-    status = missing.wait_stalled("SpecInvalid", within_seconds=60)
+    status = missing.wait_stalled("SpecInvalid")
     assert "there is no program no-such-program" in status["message"]
-    status = fails.wait_finished(within_seconds=60)
+    status = fails.wait_finished()
     assert (status["phase"], status["reason"], status["counts"]["failures"]) == ("Failed", "RetriesExhausted", 2)
     assert status["attempts"][1]["reason"] == "Crashed"
     assert "Exit code 3" in status["attempts"][1]["message"]
     assert "the disk is on fire" in status["attempts"][1]["message"]
-    status = large.wait_finished(within_seconds=60)
+    status = large.wait_finished()
     assert (status["phase"], status["reason"]) == ("Failed", "RetriesExhausted")
     assert "No space left on device" in status["attempts"][0]["message"]
     assert missing.status()["attempt"] <= 6, "it is tried again more and more seldom"
@@ -91,5 +91,5 @@ def test_the_example_runs_as_it_stands(home: str, api: Api) -> None:
     config_map, task = yaml.safe_load_all((ROOT / "examples/program.yaml").read_text())
     config_map["data"]["primes.py"] = config_map["data"]["primes.py"].replace("200_000", "20_000")
     api.apply(Kind.CONFIG_MAP, config_map, namespace=home)
-    status = Task.create(api=api, namespace=home, body=task).wait_finished(within_seconds=90)
+    status = Task.create(api=api, namespace=home, body=task).wait_finished()
     assert status["result"]["answer"].startswith("2262 primes below 20002")

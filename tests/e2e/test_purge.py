@@ -35,27 +35,27 @@ def test_of_a_running_task_deleted_with_its_log_only_claims_are_left(
     start: Start, api: Api, witness: Witnesses, propagation: str
 ) -> None:
     task = start("purged", twelve_replies(), delay_seconds=0.3, spec=DELETE)
-    until(lambda: witness.model.begun(task.model) >= 4, what="its fourth call", within_seconds=60, seen=task.describe)
+    until(lambda: witness.model.begun(task.model) >= 4, what="its fourth call", seen=task.describe)
     place = witness.bucket.place(task)
 
     path = Kind.TASK.path(namespace=task.namespace, name=task.name)
     api.request("DELETE", path, body={"propagationPolicy": propagation})
-    until(lambda: gone(task), what="the task goes", within_seconds=60, seen=lambda: seen(task))
+    until(lambda: gone(task), what="the task goes", seen=lambda: seen(task))
 
     kinds = witness.bucket.kinds(place)
     assert set(kinds) == {RecordKind.CLAIM}
     assert len(kinds) >= 2, "one of the runner, one of the purge"
-    until(lambda: not task.pods(), what="its pods go", within_seconds=60, seen=lambda: str(task.pods()))
+    until(lambda: not task.pods(), what="its pods go", seen=lambda: str(task.pods()))
 
 
 def test_a_finished_task_that_takes_its_log_along_leaves_its_claims(start: Start, witness: Witnesses) -> None:
     task = start("finished", [says("Done.")], spec=DELETE)
-    task.wait_finished(within_seconds=60)
+    task.wait_finished()
     place = witness.bucket.place(task)
     assert RecordKind.FINAL in witness.bucket.kinds(place)
 
     task.delete()
-    until(lambda: gone(task), what="the task goes", within_seconds=60, seen=lambda: seen(task))
+    until(lambda: gone(task), what="the task goes", seen=lambda: seen(task))
 
     assert witness.bucket.kinds(place) == [RecordKind.CLAIM, RecordKind.CLAIM]
 
@@ -73,11 +73,11 @@ def test_a_namespace_that_is_deleted_is_not_held_up_by_a_task_that_takes_its_log
         name="in-the-way", model=model, model_name=name, spec={**DELETE, "pod": {"terminationGracePeriodSeconds": 5}}
     )
     task = Task.create(api=api, namespace=doomed, body=body)
-    until(lambda: model.begun(name) >= 1, what="its first call", within_seconds=60, seen=task.describe)
+    until(lambda: model.begun(name) >= 1, what="its first call", seen=task.describe)
 
     api.delete(Kind.NAMESPACE, doomed)
 
-    until(lambda: api.get(Kind.NAMESPACE, doomed) is None, what="the namespace goes", within_seconds=90)
+    until(lambda: api.get(Kind.NAMESPACE, doomed) is None, what="the namespace goes")
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_an_operator_that_is_uninstalled_leaves_no_task_that_cannot_go(
     release: Release, start: Start, witness: Witnesses
 ) -> None:
     task = start("left", twelve_replies(), delay_seconds=0.5, spec=DELETE)
-    until(lambda: witness.model.begun(task.model) >= 2, what="its second call", within_seconds=60, seen=task.describe)
+    until(lambda: witness.model.begun(task.model) >= 2, what="its second call", seen=task.describe)
     assert task.read()["metadata"]["finalizers"] == [FINALIZER]
 
     release.uninstall()

@@ -13,7 +13,7 @@ from tests.e2e.conftest import Start, Witnesses
 from tests.e2e.harness.kube import Api, Kind, Object
 from tests.e2e.harness.model import ScriptedModel, says
 from tests.e2e.harness.release import CHART, Release
-from tests.e2e.harness.tasks import MODEL_SECRET, Task, twelve_answer, twelve_replies
+from tests.e2e.harness.tasks import MODEL_SECRET, TWELVE_STEPS, Task, twelve_answer, twelve_replies
 from tests.e2e.harness.wait import until
 
 pytestmark = pytest.mark.needs_nodes  # it takes the release apart, which may be somebody's
@@ -48,7 +48,7 @@ def test_the_five_line_manifest_completes_after_helm_install_and_two_secrets(
     model.script(DEFAULT_MODEL, [says(RIVERS)])
 
     hello = Task.create(api=api, namespace=home, body=yaml.safe_load(HELLO.read_text()))
-    status = hello.wait_finished(within_seconds=60)
+    status = hello.wait_finished()
 
     assert (status["phase"], status["result"]["answer"]) == ("Completed", RIVERS)
     (call,) = model.journal(DEFAULT_MODEL)
@@ -62,12 +62,14 @@ def test_a_running_task_stays_with_its_bucket_when_an_upgrade_changes_the_defaul
     witness.bucket.ensure(other)
     elsewhere = copy.deepcopy(values)
     elsewhere["store"]["s3"]["bucket"] = other
-    task = start("stays", twelve_replies(), delay_seconds=0.8)
-    until(lambda: witness.model.begun(task.model) >= 2, what="its second call", within_seconds=60, seen=task.describe)
+    task = start("stays", twelve_replies(), hold_after=2)
+    until(lambda: witness.model.begun(task.model) >= 2, what="its second call", seen=task.describe)
 
     release.upgrade(elsewhere)
     pod = task.pod()["metadata"]["name"]
-    api.delete(Kind.POD, pod, namespace=task.namespace)  # its next pod is made by the upgraded operator
+    api.delete(Kind.POD, pod, namespace=task.namespace, grace_seconds=0)
+    task.wait_attempt(2)  # its pod is made by the upgraded operator
+    witness.model.release(task.model)
     status = task.wait_finished()
     later = start("later", [says("elsewhere")])
     later_status = later.wait_finished()
@@ -83,12 +85,14 @@ def test_a_running_task_stays_with_its_bucket_when_an_upgrade_changes_the_defaul
 def test_a_task_outlives_an_uninstall_and_is_finished_by_the_next_install(
     release: Release, values: Object, start: Start, api: Api, model: ScriptedModel
 ) -> None:
-    task = start("orphan", twelve_replies(), delay_seconds=0.5)
-    until(lambda: model.begun(task.model) >= 2, what="its second call", within_seconds=60, seen=task.describe)
+    task = start("orphan", twelve_replies(), hold_after=2)
+    until(lambda: model.begun(task.model) >= 2, what="its second call", seen=task.describe)
 
     release.uninstall()
     assert not api.list(Kind.DEPLOYMENT, namespace=release.environment.operator_namespace), "the operator is gone"
     assert task.read()["status"]["phase"] == "Running", "the CRD and its tasks are kept"
+    model.release(task.model)
+    until(lambda: len(model.journal(task.model)) == TWELVE_STEPS, what="its last call", seen=task.describe)
     release.install(values)
 
     status = task.wait_finished()

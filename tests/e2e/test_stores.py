@@ -28,17 +28,21 @@ from tests.e2e.harness.tasks import Task, twelve_answer, twelve_replies
 from tests.e2e.harness.wait import until
 
 STORED = "agenttask-store"
+ANSWERED = 5
+"""So many calls are answered before the pod is lost."""
 PASSWORD = "let-me-in"
 
 
 def goes_on_without_its_pod(task: Task, *, api: Api, model: ScriptedModel) -> Object:
     """Take the task's pod away in mid-run and hold the run to account; its last status."""
-    until(lambda: model.begun(task.model) >= 5, what="its fifth call", within_seconds=60, seen=task.describe)
+    until(lambda: model.begun(task.model) > ANSWERED, what="a call that is held", seen=task.describe)
     pod = task.pod()
     recorded = task.status()["checkpoint"]["seq"]
     api.delete(Kind.POD, pod["metadata"]["name"], namespace=task.namespace, grace_seconds=0)
+    task.wait_attempt(2)
+    model.release(task.model)
 
-    status = task.wait_finished(within_seconds=60)
+    status = task.wait_finished()
 
     assert (status["phase"], status["result"]["answer"]) == ("Completed", twelve_answer())
     assert (status["attempt"], status["counts"]["resumes"], status["counts"]["failures"]) == (2, 1, 0)
@@ -76,11 +80,11 @@ def redis(tmp_path: Path, environment: Environment, api: Api, home: str) -> Iter
 def test_a_task_with_its_log_on_redis_over_tls_goes_on_without_its_pod_and_expires_once_finished(
     start: Start, api: Api, environment: Environment, model: ScriptedModel, redis: Place
 ) -> None:
-    task = start("on-redis", twelve_replies(), delay_seconds=0.3, spec=redis.spec)
+    task = start("on-redis", twelve_replies(), hold_after=ANSWERED, spec=redis.spec)
     prefix = log_prefix(prefix="prod", namespace=task.namespace, name=task.name, uid=task.uid)
 
     with Redis.from_url(redis.url, password=PASSWORD) as beside:
-        until(lambda: beside.exists(prefix), what="its hash is there", within_seconds=60, seen=task.describe)
+        until(lambda: beside.exists(prefix), what="its hash is there", seen=task.describe)
         assert beside.ttl(prefix) == -1, "an unfinished task does not expire"
         status = goes_on_without_its_pod(task, api=api, model=model)
         assert TTL_SECONDS - 120 < beside.ttl(prefix) <= TTL_SECONDS
@@ -116,7 +120,7 @@ def claim(api: Api, home: str, cluster: Provider, environment: Environment) -> I
         found = api.get(Kind.POD, keeper, namespace="default")
         return bool(found and found["status"].get("phase") == "Running")
 
-    until(ready, what="the folder is made", within_seconds=60)
+    until(ready, what="the folder is made")
     affinity = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
     volume = {
         "metadata": {"name": home},
@@ -181,7 +185,7 @@ def test_a_task_with_its_log_on_a_volume_goes_on_without_its_pod(
     start: Start, api: Api, environment: Environment, model: ScriptedModel, claim: str
 ) -> None:
     spec = {"checkpoint": {"filesystem": {"claimName": claim, "path": "logs"}}}
-    task = start("on-a-volume", twelve_replies(), delay_seconds=0.3, spec=spec)
+    task = start("on-a-volume", twelve_replies(), hold_after=ANSWERED, spec=spec)
 
     status = goes_on_without_its_pod(task, api=api, model=model)
 

@@ -9,6 +9,8 @@
 //                                   are offered, at m the answer; what is longer than the limit is refused as too long
 //                                   "faults": {"<n>": fault, …} in place of what is scripted, for the n-th call from 0:
 //                                   {"response": …} and options of an aimock fixture (chaos, latency, truncateAfterChunks)
+//                                   "holdAfter": n: calls behind the n-th wait, the delay yet to come, until they are let go
+//   POST /scripts/<model>           {"delayMs": ms, "holdAfter": n}: from now on; without n lets go whatever waits under that name
 //   GET /scripts/<model>            {"arrivals": [ms, …]}: when each call arrived, Unix time in ms, those included
 //                                   whose caller died meanwhile
 //   GET /__aimock/journal           aimock's own record of every call, the witness the tests count by
@@ -21,6 +23,7 @@ import { LLMock } from "@copilotkit/aimock";
 
 const [host, port] = [process.argv[2] ?? "127.0.0.1", Number(process.argv[3] ?? 0)];
 const scripts = new Map();
+const waiting = []; // {model, script, number, go}: calls that are held
 
 const numbersOf = (text) => (text.match(/-?\d+/g) ?? []).map(Number);
 
@@ -63,7 +66,8 @@ function counted(request, { callsUpTo, tool, limit }) {
 async function reply(request) {
   const script = scripts.get(request.model);
   const turn = request.messages.filter((message) => message.role === "assistant").length;
-  script.arrivals.push(Date.now());
+  const number = script.arrivals.push(Date.now());
+  if (number > script.holdAfter) await new Promise((go) => waiting.push({ model: request.model, script, number, go }));
   if (script.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, script.delayMs));
   if (script.callsUpTo) return counted(request, script);
   const scripted = script.replies[turn];
@@ -82,11 +86,15 @@ const scriptControl = {
   async handleRequest(request, response, pathname) {
     const name = decodeURIComponent(pathname.replace(/^\//, ""));
     if (request.method === "PUT") {
-      const fresh = { arrivals: [], calls: 0, numbers: new WeakMap(), delayMs: 0, faults: {}, ...(await bodyOf(request)) };
+      const fresh = { arrivals: [], calls: 0, numbers: new WeakMap(), delayMs: 0, holdAfter: Infinity, faults: {}, ...(await bodyOf(request)) };
       scripts.set(name, fresh);
       addFaults(name, fresh);
     }
     const script = scripts.get(name);
+    if (request.method === "POST") {
+      Object.assign(script, { holdAfter: Infinity }, await bodyOf(request));
+      for (const held of waiting) if (held.model === name && (held.script !== script || held.number <= script.holdAfter)) held.go();
+    }
     response.writeHead(script ? 200 : 404, { "Content-Type": "application/json" });
     response.end(JSON.stringify(script ? { arrivals: script.arrivals } : { error: `no script ${name}` }));
     return true;

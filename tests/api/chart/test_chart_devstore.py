@@ -34,7 +34,7 @@ def test_the_development_store_has_its_bucket_and_refuses_to_overwrite(release: 
     def ready() -> bool:
         return bool(release.admin.must("GET", deployment)["status"].get("readyReplicas"))
 
-    until("the store's pod is ready", ready, seconds=60)
+    until("the store's pod is ready", ready)
     secret = release.admin.must("GET", f"/api/v1/namespaces/{release.namespace}/secrets/{name}")
     with forwarded(release, to=f"service/{name}") as endpoint:
         store = client(endpoint=endpoint, secret=secret["data"])

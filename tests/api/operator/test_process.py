@@ -28,7 +28,7 @@ from tests.api.store.relay import Wire, relay
 from tests.cluster.environment import Environment
 
 
-async def until(sentence: str, condition: Callable[[], bool], *, seconds: float = 20) -> None:
+async def until(sentence: str, condition: Callable[[], bool], *, seconds: float = 60) -> None:
     """Wait, with the operator's own tasks running meanwhile."""
     try:
         async with asyncio.timeout(seconds):
@@ -60,7 +60,7 @@ class Wired:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,7 +159,7 @@ async def test_an_unreachable_api_server_is_waited_out_inside_the_process(
             held = world.copy.admin.must("GET", lease)["spec"]["renewTime"]
             wire.cut()
             world.delete_pod(1, grace=0)
-            await until("the lease is lost", lambda: operator.standing_by, seconds=30)
+            await until("the lease is lost", lambda: operator.standing_by)
             assert world.copy.admin.must("GET", lease)["spec"]["renewTime"] >= held
             assert world.status["attempt"] == 1
             wire.mend()
@@ -218,7 +218,7 @@ async def test_one_of_two_leads_and_the_other_follows_when_it_lets_go(api: Watch
         await second.release()
         assert led == ["first"]
         await first.release()
-        await until("the other leads", lambda: led == ["first", "second"], seconds=10)
+        await until("the other leads", lambda: led == ["first", "second"])
     await second.release()
 
 

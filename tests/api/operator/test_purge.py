@@ -214,7 +214,7 @@ async def test_the_deletion_of_a_namespace_is_not_held_up(elsewhere: World) -> N
     until("the task is to go too", lambda: world.is_deleted)
     await world.settle()
     assert world.is_gone
-    until("the namespace is gone", lambda: world.copy.admin.send("GET", path).status == 404, seconds=60)
+    until("the namespace is gone", lambda: world.copy.admin.send("GET", path).status == 404)
 
 
 @pytest.mark.parametrize("lands", [False, True], ids=["before it lands", "after it landed"])

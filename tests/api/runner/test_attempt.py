@@ -110,7 +110,7 @@ class Pod:
 def pod(cluster: object, make_job: MakeJob) -> Pod:
     environment = Environment.read()
     assert environment is not None
-    job = make_job(delay_seconds=0.2)
+    job = make_job()
     tool = Tool(name="number", recovery="Idempotent", http=HttpTool(url=job.tools.url(task=job.name)))
     return Pod(
         job=job,
@@ -150,13 +150,15 @@ def test_an_undisturbed_attempt_completes_and_says_so_in_json_lines_without_keys
 
 def test_killed_attempts_resume_from_the_recorded_key_and_repeat_at_most_a_model_call_each(pod: Pod) -> None:
     for attempt, number in ((1, 3), (2, 6), (3, 10)):
+        pod.job.model.release(pod.job.name, hold_after=number - 1)
         process = pod.start(attempt=attempt)
         until(f"model call {number} has begun", partial(_has_begun, pod, number))
         process.kill()
         assert pod.end(process, attempt=attempt).code == -signal.SIGKILL
+    pod.job.model.release(pod.job.name)
     ended = pod.run(attempt=4)
     assert (ended.code, ended.termination.outcome) == (Exit.FINAL, Outcome.COMPLETED)
-    assert pod.job.repeated() <= 3
+    assert pod.job.repeated() == 3
     again = pod.run(attempt=5, recorded=ended.termination)
     assert (again.code, again.termination.key) == (Exit.FINAL, ended.termination.key)
 
@@ -166,9 +168,13 @@ def _has_begun(pod: Pod, number: int) -> bool:
 
 
 def test_an_older_attempt_is_fenced_by_a_newer_one_and_names_it(pod: Pod) -> None:
+    pod.job.model.release(pod.job.name, hold_after=2)
     old = pod.start(attempt=3)
-    until("the old one is at work", lambda: pod.job.model.begun(pod.job.name) >= 2)
-    assert pod.run(attempt=7).code == Exit.FINAL
+    until("the old one is at work", lambda: pod.job.model.begun(pod.job.name) == 3)
+    new = pod.start(attempt=7)
+    until("the new one has taken over", lambda: pod.job.model.begun(pod.job.name) == 4)
+    pod.job.model.release(pod.job.name)
+    assert pod.end(new, attempt=7).code == Exit.FINAL
     fenced = pod.end(old, attempt=3)
     assert (fenced.code, fenced.termination.outcome) == (Exit.FENCED, Outcome.FENCED)
     assert fenced.termination.newest_attempt == 7

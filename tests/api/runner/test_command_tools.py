@@ -6,7 +6,6 @@ import asyncio
 import ctypes
 import os
 import resource
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -121,12 +120,11 @@ async def test_being_cancelled_kills_the_whole_group(tmp_path: Path) -> None:
 async def test_what_a_command_leaves_behind_is_killed_and_does_not_hold_its_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "DRAIN_SECONDS", 30)
+    monkeypatch.setattr(command, "DRAIN_SECONDS", 3600)
     pids = tmp_path / "pids"
-    begun = time.monotonic()
-    result = await run(*shell(f"sleep 100 & echo $! > {pids}; echo done"))
+    async with asyncio.timeout(60):
+        result = await run(*shell(f"sleep 3600 & echo $! > {pids}; echo done"))
     assert result == ToolResult(text="done\n", ok=True)
-    assert time.monotonic() - begun < 20
     await none_alive(pids)
 
 
@@ -148,11 +146,10 @@ async def test_process_1_reaps_what_a_command_leaves_behind(tmp_path: Path) -> N
 
 async def test_a_process_that_left_the_group_with_the_pipe_delays_the_result_by_a_second_only(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    begun = time.monotonic()
     try:
-        result = await run(*shell(f"setsid sh -c 'echo $$ > {pids}; exec sleep 100' & sleep 0.3; echo done"))
+        async with asyncio.timeout(60):
+            result = await run(*shell(f"setsid sh -c 'echo $$ > {pids}; exec sleep 3600' & sleep 0.3; echo done"))
         assert result == ToolResult(text="done\n", ok=True)
-        assert time.monotonic() - begun < 5
     finally:
         os.kill(int(pids.read_text()), 9)
 

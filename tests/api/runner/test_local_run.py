@@ -53,10 +53,14 @@ def test_killed_at_any_store_call_it_resumes_with_the_same_answer_and_repeats_at
 
 
 def test_a_second_process_fences_the_first(make_job: MakeJob) -> None:
-    job = make_job(delay_seconds=0.2)
+    job = make_job()
+    job.model.release(job.name, hold_after=3)
     first = job.start()
-    until("the first is at work", lambda: job.model.begun(job.name) >= 3)
-    assert job.run() == 0
+    until("the first is at work", lambda: job.model.begun(job.name) == 4)
+    second = job.start()
+    until("the second has taken over", lambda: job.model.begun(job.name) == 5)
+    job.model.release(job.name)
+    assert job.end(second) == 0
     assert job.end(first) == 77
     assert job.answer == ANSWER
     assert job.repeated() <= 1
@@ -66,11 +70,13 @@ def test_a_second_process_fences_the_first(make_job: MakeJob) -> None:
 def test_told_to_stop_it_finishes_its_call_and_running_again_repeats_nothing(
     make_job: MakeJob, number: signal.Signals
 ) -> None:
-    job = make_job(delay_seconds=0.3)
+    job = make_job()
+    job.model.release(job.name, hold_after=1)
     process = job.start()
-    until("a model call has begun", lambda: job.model.begun(job.name) >= 2)
+    until("a model call has begun", lambda: job.model.begun(job.name) == 2)
     assert process.pid is not None
     os.kill(process.pid, number)
+    job.model.release(job.name, delay_seconds=0.3)
     assert job.end(process) == 75
     assert job.run() == 0
     assert job.answer == ANSWER

@@ -11,7 +11,7 @@ from tests.api.runner.conftest import ANSWER, STEPS, Job, MakeJob
 from tests.api.waiting import until
 from tests.e2e.harness.model import calls, out_of_quota, says_sum
 
-WAIT_SECONDS = 2
+WAIT_SECONDS = 5
 
 
 def test_a_used_up_quota_ends_the_process_and_it_goes_on_when_its_time_has_come(make_job: MakeJob) -> None:

@@ -43,7 +43,7 @@ class Everything:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        until(self._listens, what="the MCP server listens", within_seconds=60)
+        until(self._listens, what="the MCP server listens")
         return process
 
     def _listens(self) -> bool:

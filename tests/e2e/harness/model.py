@@ -94,13 +94,21 @@ class ScriptedModel:
         *,
         delay_seconds: float = 0.0,
         faults: Mapping[int, Fault] | None = None,
+        hold_after: int | None = None,
     ) -> None:
         """Set what `model` answers, turn by turn, and how long it thinks each time.
 
         `faults` happen to the n-th call, from 0, in place of what is scripted; see tests/peers/model.mjs.
+        Calls behind the first `hold_after` are answered once the test calls `release`: no run gets further before.
         """
-        body = {"replies": list(replies), "delayMs": round(delay_seconds * 1000), "faults": faults or {}}
+        body: dict[str, Any] = {"replies": list(replies), "delayMs": round(delay_seconds * 1000)}
+        body |= {"faults": faults or {}} | ({} if hold_after is None else {"holdAfter": hold_after})
         self._http.put(f"/scripts/{model}", json=body).raise_for_status()
+
+    def release(self, model: str, *, delay_seconds: float = 0.0, hold_after: int | None = None) -> None:
+        """Answer the calls of `model` after `delay_seconds`, those held up to now too; but none behind `hold_after`."""
+        body = {"delayMs": round(delay_seconds * 1000)} | ({} if hold_after is None else {"holdAfter": hold_after})
+        self._http.post(f"/scripts/{model}", json=body).raise_for_status()
 
     def script_count(self, model: str, *, tool: str, up_to: int, limit_tokens: int) -> None:
         """Let `model` call the tool with {"n": 1}, 2, …, `up_to`, and take no request above a limit.

@@ -50,7 +50,7 @@ class Operator:
             if IMAGE in str(pod["spec"]) and restarts:
                 self.api.delete(Kind.POD, pod["metadata"]["name"], namespace=self.namespace)
 
-    def wait_ready(self, *, within_seconds: float = 90) -> None:
+    def wait_ready(self) -> None:
         """Wait until every replica is available, with the newest template."""
 
         def ready() -> bool:
@@ -62,6 +62,4 @@ class Operator:
             staying = [pod for pod in self.pods() if "deletionTimestamp" not in pod["metadata"]]
             return bool(current and wanted and [*counts, len(staying)] == [wanted] * 4)
 
-        until(
-            ready, what="the operator is ready", within_seconds=within_seconds, seen=lambda: self.deployment()["status"]
-        )
+        until(ready, what="the operator is ready", seen=lambda: self.deployment()["status"])

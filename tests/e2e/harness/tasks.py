@@ -10,7 +10,7 @@ from typing import Any
 from tests.e2e.harness.kube import Api, Kind, Object
 from tests.e2e.harness.model import Reply, ScriptedModel, calls, says_sum
 from tests.e2e.harness.tools import ToolServer, number_of
-from tests.e2e.harness.wait import until
+from tests.e2e.harness.wait import PATIENCE_SECONDS, until
 
 MODEL_SECRET = "agenttask-model"
 STORE_SECRET = "agenttask-s3"
@@ -141,7 +141,7 @@ class Task:
             pods = self.pods(attempt=attempt) if attempt else []
             return next((pod for pod in pods if pod.get("status", {}).get("phase") == "Running"), None)
 
-        return until(running, what=f"{self.name} has a running pod", within_seconds=60, seen=self.describe)
+        return until(running, what=f"{self.name} has a running pod", seen=self.describe)
 
     def patch_spec(self, **changes: Any) -> None:
         """Merge `changes` into the spec."""
@@ -163,7 +163,7 @@ class Task:
         }
         return f"{status}; pods {pods}"
 
-    def wait(self, *, within_seconds: float, what: str, **want: Any) -> Object:
+    def wait(self, *, what: str, within_seconds: float = PATIENCE_SECONDS, **want: Any) -> Object:
         """Wait until each of `want` stands in the status; return the status."""
 
         def there() -> Object | None:
@@ -172,16 +172,16 @@ class Task:
 
         return until(there, what=f"{self.name}: {what}", within_seconds=within_seconds, seen=self.describe)
 
-    def wait_finished(self, *, within_seconds: float = 120) -> Object:
+    def wait_finished(self) -> Object:
         """Wait until the condition Finished is true; return the status."""
 
         def finished() -> Object | None:
             task = self.read()
             return dict(task["status"]) if is_true(task, "Finished") else None
 
-        return until(finished, what=f"{self.name} finishes", within_seconds=within_seconds, seen=self.describe)
+        return until(finished, what=f"{self.name} finishes", seen=self.describe)
 
-    def wait_stalled(self, reason: str, *, within_seconds: float) -> Object:
+    def wait_stalled(self, reason: str, *, within_seconds: float = PATIENCE_SECONDS) -> Object:
         """Wait until Stalled is true with `reason`, the phase's reason agreeing; return the status."""
 
         def stalled() -> Object | None:
@@ -193,16 +193,26 @@ class Task:
         what = f"{self.name} is Stalled/{reason}"
         return until(stalled, what=what, within_seconds=within_seconds, seen=self.describe)
 
-    def wait_attempt(self, attempt: int, *, within_seconds: float = 60) -> Object:
+    def wait_attempt(self, attempt: int) -> Object:
         """Wait until this attempt, or a later one, was raised; return the status."""
 
         def raised() -> Object | None:
             status = self.status()
             return status if status.get("attempt", 0) >= attempt else None
 
-        return until(
-            raised, what=f"{self.name} reaches attempt {attempt}", within_seconds=within_seconds, seen=self.describe
-        )
+        return until(raised, what=f"{self.name} reaches attempt {attempt}", seen=self.describe)
+
+    def wait_told_to_stop(self) -> None:
+        """Wait until none of its pods may begin something: each has ended, or is on its way out."""
+
+        def told() -> bool:
+            return all(
+                "deletionTimestamp" in pod["metadata"]
+                for pod in self.pods()
+                if pod.get("status", {}).get("phase") in ("Pending", "Running")
+            )
+
+        until(told, what=f"{self.name} is told to stop", seen=self.describe)
 
     def delete(self) -> None:
         """Delete the task."""

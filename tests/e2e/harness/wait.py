@@ -9,13 +9,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.05
+PATIENCE_SECONDS = 180.0
+"""Tells what hangs from what is slow: several times what anything takes on a machine that is slow."""
 
 
 def until(
     probe: Callable[[], T | None],
     *,
     what: str,
-    within_seconds: float,
+    within_seconds: float = PATIENCE_SECONDS,
     seen: Callable[[], object] = lambda: "nothing more is known",
 ) -> T:
     """Return the first truthy answer of `probe`.
