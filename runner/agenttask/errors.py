@@ -20,6 +20,7 @@
         ├── CheckpointLost        the recorded checkpoint is above everything the store holds
         ├── CheckpointGone        what is to be forked is not there (any more)
         ├── CheckpointCorrupt     a record that is needed does not verify
+        │   └── ContentCorrupt    content that records name, which a restore does not read, does not verify
         ├── FormatTooNew          the log was written in a format this version cannot read
         └── RecordTooLarge        an append is larger than a restore would accept
 
@@ -30,6 +31,7 @@ Whether asking again can help is in the type (`retryable`). Errors of libraries 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -128,6 +130,14 @@ class CheckpointCorrupt(LogError):
     def __init__(self, message: str, *, key: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+class ContentCorrupt(CheckpointCorrupt):
+    """Content attached to records does not verify: the objects under `keys`. States that refer to it are of no use."""
+
+    def __init__(self, message: str, *, keys: Sequence[str]) -> None:
+        super().__init__(message, key=keys[0])
+        self.keys = frozenset(keys)
 
 
 class FormatTooNew(LogError):

@@ -179,7 +179,7 @@ class Journal:
         await self._log.confirm()
 
     def read(self, content: Content) -> AsyncGenerator[bytes, None]:
-        """Content that the state refers to, verified at its end. `CheckpointCorrupt` if it cannot be had."""
+        """Content that the state refers to, verified at its end. `ContentCorrupt` if it cannot be had."""
         return self._log.read(content)
 
     async def leave(self, event: ToolReturned) -> None:

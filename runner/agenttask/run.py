@@ -19,6 +19,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 import httpx
+import msgspec
 
 from agenttask.agent.checks import check_schemas
 from agenttask.agent.events import Ended, Parked, Reconfigured, Started, Stopped, Woken
@@ -34,7 +35,15 @@ from agenttask.agent.tools import told
 from agenttask.clock import Clock
 from agenttask.contract import EVERY_SECONDS, Agent, Assignment, Model, Tool, log_prefix
 from agenttask.endings import Ending, of_error, of_run, of_wait
-from agenttask.errors import AgentTaskError, FolderUnusable, InDoubt, ProgramFailed, SpecInvalid, ToolsUnavailable
+from agenttask.errors import (
+    AgentTaskError,
+    ContentCorrupt,
+    FolderUnusable,
+    InDoubt,
+    ProgramFailed,
+    SpecInvalid,
+    ToolsUnavailable,
+)
 from agenttask.fork import seed
 from agenttask.journal import Journal, Witness, charge, restore
 from agenttask.lines import Lines, LineWitness
@@ -98,6 +107,8 @@ class _Attempt:
         self._assignment = assignment
         self._spec = assignment.spec
         self._around = around
+        self._holder = around.holder
+        self._corrupt: frozenset[str] = frozenset()
         self._patience = Patience(given_up=around.stop.past_deadline)
         self._journal: Journal | None = None
 
@@ -108,7 +119,20 @@ class _Attempt:
 
     async def run(self) -> Ending:
         model = check(self._assignment)
-        self._around.stop.refuse_new_work()
+        while True:
+            self._around.stop.refuse_new_work()
+            try:
+                return await self._hold(model)
+            except ContentCorrupt as error:
+                # Found only when it was needed, behind the claim. A claim that leaves it out is made as by the next
+                # process of this pod; each time there is less that can turn out to be damaged.
+                self._corrupt |= error.keys
+                self._around.lines.say("damage", message=str(error))
+                process = f"{self._around.random.getrandbits(64):016x}"
+                self._holder = msgspec.structs.replace(self._holder, process=process)
+
+    async def _hold(self, model: Model | None) -> Ending:
+        """From the claim on."""
         opened = await self._open()
         state = restore(base=opened.restored.base, records=opened.records)
         reporter = self._reporter(opened)
@@ -146,7 +170,7 @@ class _Attempt:
             prefix=log_prefix(prefix=task.location.prefix, namespace=task.namespace, name=task.name, uid=task.uid),
             task=f"{task.namespace}/{task.name}",
             attempt=task.attempt,
-            holder=self._around.holder,
+            holder=self._holder,
             recorded=recorded,
             clock=self._around.clock,
             patience=self._patience,
@@ -157,6 +181,7 @@ class _Attempt:
             ),
             charge=partial(charge, guarded=has_guarded_tools(self._spec.agent)),
             seed=self._seed if self._spec.resume_from is not None else None,
+            corrupt=self._corrupt,
             warn=lambda words: self._around.lines.say("store", message=words),
         )
         self._say_damage(opened)

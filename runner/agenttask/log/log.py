@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,7 @@ from agenttask.errors import (
     Absent,
     AgentTaskError,
     CheckpointCorrupt,
+    ContentCorrupt,
     Exists,
     TooLarge,
 )
@@ -165,19 +166,22 @@ class Log:
         policy: Policy = Policy(),
         charge: Charge = charge_nothing,
         seed: Callable[[], Awaitable[Seed]] | None = None,
+        corrupt: Collection[str] = (),
         warn: Warn = ignore,
     ) -> Opened:
         """Restore the log of `task` under `prefix` and claim it for `attempt`.
 
         `recorded` is a lower bound of what the log must hold, `max_steps` the budget for the claim to show. `seed` is
-        asked for what the log begins with, if it is empty. Raises `Fenced` (someone newer has it), `CheckpointLost`,
-        `CheckpointCorrupt`, `FormatTooNew`, `Misconfigured` (the store takes the same key twice), what `charge` and
-        `seed` raise, and store errors; `Unavailable` once the store gave no answer for `patience.claim_seconds`.
+        asked for what the log begins with, if it is empty; `corrupt` are keys of attached content that is known to be
+        damaged: records and snapshots that name it count as damaged too. Raises `Fenced` (someone newer has it),
+        `CheckpointLost`, `CheckpointCorrupt`, `FormatTooNew`, `Misconfigured` (the store takes the same key twice),
+        what `charge` and `seed` raise, and store errors; `Unavailable` once the store gave no answer for
+        `patience.claim_seconds`.
         """
         patient = patience.over(store, clock=clock)
         keys, table = Keys(prefix=prefix), Table()
         blobs = BlobWriter(store=patient, keys=keys, attempt=attempt, process=holder.process, table=table)
-        reader = Reader(store=patient, keys=keys, task=task)
+        reader = Reader(store=patient, keys=keys, task=task, corrupt=corrupt)
         claimant = Claimant(
             reader=reader,
             task=task,
@@ -281,14 +285,17 @@ class Log:
     async def read(self, content: Content) -> AsyncGenerator[bytes, None]:
         """Content attached to a record of the state. Close it if it is left early.
 
-        Raises `ValueError` if it is not attached, `CheckpointCorrupt` if it cannot be read, and store errors.
+        Raises `ValueError` if it is not attached, `ContentCorrupt` if it cannot be read, and store errors.
         """
         ref = self._table.find(content) or self._blobs.inherited.get(content)
         if ref is None:
             raise ValueError(f"content {content.digest} is not attached")
-        async with aclosing(read_blob(ref, store=self._store, keys=self._keys)) as pieces:
-            async for piece in pieces:
-                yield piece
+        try:
+            async with aclosing(read_blob(ref, store=self._store, keys=self._keys)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except CheckpointCorrupt as error:
+            raise ContentCorrupt(str(error), keys=[error.key]) from error
         self._blobs.unread.discard(ref.name)
 
     async def append(

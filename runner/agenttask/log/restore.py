@@ -14,7 +14,7 @@ Changes nothing. Where the log starts over from record 1, that is the last "snap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple
@@ -105,6 +105,8 @@ class Reader:
     """Whose log it must be; None: whosever."""
     upto: int | None = None
     """Look at nothing behind this record."""
+    corrupt: Collection[str] = ()
+    """Keys of attached content that is known to be damaged; it is not read here."""
     found: dict[int, Found] = field(default_factory=dict)
     _damage: dict[str, None] = field(default_factory=dict)
     _whole: dict[int, Record] = field(default_factory=dict)
@@ -199,6 +201,9 @@ class Reader:
                 return None
             return _Candidate(None, None, self._chain(GENESIS, head=head))
         manifest = await snapshots.load(ref, store=self.store, keys=self.keys)
+        if (corrupt := self._corrupt(manifest.attached)) is not None:
+            key = self.keys.snapshot(seq)
+            raise CheckpointCorrupt(f"snapshot {key} lacks its content {corrupt}", key=key)
         chain = self._chain(snapshots.start(manifest), head=head)
         return _Candidate(ref, manifest, chain) if chain.names(ref) else None
 
@@ -223,6 +228,8 @@ class Reader:
         return None
 
     async def _completed(self, record: Record) -> Found:
+        if (key := self._corrupt(record.attached)) is not None:
+            return Bad(record.seq, record.key, f"record {record.key} lacks its content {key}")
         if not record.blobs:
             return record
         events = msgspec.to_builtins(record.events)
@@ -231,6 +238,11 @@ class Reader:
         except CheckpointCorrupt as error:
             return Bad(record.seq, record.key, f"record {record.key} lacks a value: {error}")
         return msgspec.structs.replace(record, events=tuple(events))
+
+    def _corrupt(self, attached: Sequence[BlobRef]) -> str | None:
+        """The key of what of this is known to be damaged."""
+        keys = (self.keys.named(ref.name) for ref in attached)
+        return next((key for key in keys if key in self.corrupt), None)
 
     def _result(self, chain: Chain, *, base: Snapshot | None, head: int) -> Restored:
         lost = None

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from agenttask.agent.events import Item
-from agenttask.errors import FolderUnusable
+from agenttask.errors import ContentCorrupt, FolderUnusable
 from agenttask.journal import content_of
 from agenttask.log import Content, Pieces
 
@@ -159,7 +159,7 @@ class Folder:
 async def put_back(items: Iterable[Item], *, root: Path, read: Read) -> None:
     """Make the empty folder `root` hold these.
 
-    Raises `FolderUnusable` if the disk does not take them, `CheckpointCorrupt` and store errors.
+    Raises `FolderUnusable` if the disk does not take them, `ContentCorrupt` with all that is damaged, and store errors.
     """
     places = asyncio.Semaphore(AT_ONCE)
 
@@ -179,7 +179,7 @@ async def put_back(items: Iterable[Item], *, root: Path, read: Read) -> None:
             _refuse_outside(item.path)
             if not item.digest and item.target is None:
                 (root / item.path).mkdir(mode=0o700)
-        await asyncio.gather(*(write(item) for item in ordered if item.digest))
+        await _all(write(item) for item in ordered if item.digest)
         # Links last, so that nothing is written through one; folders become read-only when all is in them.
         for item in reversed(ordered):
             if item.target is not None:
@@ -188,6 +188,17 @@ async def put_back(items: Iterable[Item], *, root: Path, read: Read) -> None:
                 (root / item.path).chmod(item.mode)
     except OSError as error:
         raise FolderUnusable(f"the program's folder cannot be restored: {error}") from error
+
+
+async def _all(writes: Iterable[Awaitable[None]]) -> None:
+    """Wait for all. What is damaged is raised together, and only if nothing else has gone wrong."""
+    raised = [each for each in await asyncio.gather(*writes, return_exceptions=True) if each is not None]
+    corrupt = [each for each in raised if isinstance(each, ContentCorrupt)]
+    for error in raised:
+        if not isinstance(error, ContentCorrupt):
+            raise error
+    if corrupt:
+        raise ContentCorrupt("; ".join(map(str, corrupt)), keys=[key for each in corrupt for key in each.keys])
 
 
 def clear(root: Path) -> None:
