@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import pytest
+from agenttask.contract import ENV_POD_UID, Exit
 from agenttask.log.record import Kind as RecordKind
 
 from tests.cluster.environment import Environment
+from tests.cluster.provider import Provider
 from tests.e2e.conftest import Start, Witnesses, furnish
 from tests.e2e.harness.kube import Api, Kind, Object
 from tests.e2e.harness.model import ScriptedModel, says
 from tests.e2e.harness.operator import Operator
+from tests.e2e.harness.processes import with_environment
 from tests.e2e.harness.release import Release
-from tests.e2e.harness.tasks import Task, manifest, model_of, twelve_replies
+from tests.e2e.harness.tasks import TWELVE_STEPS, Task, manifest, model_of, twelve_replies
 from tests.e2e.harness.wait import until
+from tests.e2e.harness.watch import PodWatch
 
 DELETE: Object = {"checkpoint": {"onDelete": "Delete"}}
 FINALIZER = "agenttask.dev/purge"
@@ -46,6 +51,41 @@ def test_of_a_running_task_deleted_with_its_log_only_claims_are_left(
     assert set(kinds) == {RecordKind.CLAIM}
     assert len(kinds) >= 2, "one of the runner, one of the purge"
     until(lambda: not task.pods(), what="its pods go", seen=lambda: str(task.pods()))
+
+
+@pytest.mark.needs_nodes
+def test_a_runner_that_slept_through_the_purge_of_its_log_writes_nothing_back(
+    start: Start, api: Api, cluster: Provider, witness: Witnesses, chance: random.Random
+) -> None:
+    point = chance.randrange(2, TWELVE_STEPS - 3)
+    task = start("zombie", twelve_replies(), delay_seconds=0.4, hold_after=point, spec=DELETE)
+    until(
+        lambda: witness.model.begun(task.model) >= point,
+        what=f"model call {point}",
+        seen=task.describe,
+    )
+    pod, place = task.pod(), witness.bucket.place(task)
+    uid, node = pod["metadata"]["uid"], pod["spec"]["nodeName"]
+
+    with PodWatch(api=api, namespace=task.namespace) as watch:
+        cluster.stop_node(node=node)
+        try:
+            task.delete()
+            until(lambda: gone(task), what="the task goes", seen=lambda: seen(task))
+            left = witness.bucket.below(place)
+            assert set(witness.bucket.kinds(place)) == {RecordKind.CLAIM}
+            witness.model.release(task.model)
+            # The runner first: it is to find the log taken, not to be told by its kubelet.
+            cluster.resume_node(node=node, pods_only=True)
+            until(lambda: not with_environment(ENV_POD_UID, uid), what="the old runner ends")
+        finally:
+            cluster.resume_node(node=node)
+        code = until(lambda: watch.exit_code(uid=uid), what="its kubelet reports its end")
+    cluster.wait_ready(node=node, seconds=60)
+
+    assert code == Exit.FENCED, "it ended before its kubelet ran again, so nobody else had told it to"
+    assert witness.bucket.below(place) == left
+    assert gone(task)
 
 
 def test_a_finished_task_that_takes_its_log_along_leaves_its_claims(start: Start, witness: Witnesses) -> None:
