@@ -77,6 +77,10 @@ resyncSeconds: {{ .Values.resyncSeconds }}
 {{- range $key := list "apiKeySecretRef" "caConfigMapRef" -}}
 {{- with get $ $key }}{{ if .name }}{{ $_ := set $model $key . }}{{ end }}{{ end -}}
 {{- end -}}
+{{- include "agenttask.endpoint" (dict "of" $model "called" "model") -}}
+{{- range $index, $each := .fallbacks -}}
+{{- include "agenttask.endpoint" (dict "of" $each "called" (printf "model.fallbacks[%d]" $index)) -}}
+{{- end -}}
 {{- if not .name -}}
 {{- if .fallbacks }}{{ fail "model.fallbacks need model.name: without a name the whole chain is the chart's" }}{{ end -}}
 {{- $_ := set $model "name" "deepseek-v3.2" -}}
@@ -85,6 +89,19 @@ resyncSeconds: {{ .Values.resyncSeconds }}
 {{- toYaml $model -}}
 {{- else if or .name .apiKeySecretRef.name .caConfigMapRef.name .headers .options .price .fallbacks -}}
 {{- fail "model is taken whole or not at all: set model.baseURL with the rest, or nothing of it" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuses what the API would refuse of a task's model: (dict "of" endpoint "called" its name). */}}
+{{- define "agenttask.endpoint" -}}
+{{- if and .of.caConfigMapRef (not (hasPrefix "https://" .of.baseURL)) -}}
+{{- fail (printf "%s.caConfigMapRef needs an https %s.baseURL" .called .called) -}}
+{{- end -}}
+{{- $own := list "authorization" "connection" "content-length" "content-type" "host" "transfer-encoding" -}}
+{{- range $name, $_ := .of.headers -}}
+{{- if has (lower $name) $own -}}
+{{- fail (printf "%s.headers.%s is the runner's own to set; for a key there is apiKeySecretRef" $.called $name) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -124,9 +141,13 @@ filesystem:
 {{- end -}}
 {{- if .encryption.type -}}
 {{- $_ := set $set "encryption" (dict "type" .encryption.type) -}}
-{{- with .encryption.kmsKeyID }}{{ $_ := set $set.encryption "kmsKeyID" . }}{{ end -}}
-{{- else if .encryption.kmsKeyID -}}
-{{- fail "store.s3.encryption.kmsKeyID needs the type SSE-KMS" -}}
+{{- end -}}
+{{- with .encryption.kmsKeyID -}}
+{{- if ne $.encryption.type "SSE-KMS" }}{{ fail "store.s3.encryption.kmsKeyID needs the type SSE-KMS" }}{{ end -}}
+{{- $_ := set $set.encryption "kmsKeyID" . -}}
+{{- end -}}
+{{- if and .caConfigMapRef.name .endpoint (not (hasPrefix "https://" .endpoint)) -}}
+{{- fail "store.s3.caConfigMapRef needs an https store.s3.endpoint" -}}
 {{- end -}}
 {{- include "agenttask.store.refs" (dict "of" . "set" $set) -}}
 {{- if and $set (not .bucket) -}}
@@ -140,6 +161,9 @@ filesystem:
 {{- with .prefix }}{{ $_ := set $set "prefix" . }}{{ end -}}
 {{- include "agenttask.store.refs" (dict "of" . "set" $set) -}}
 {{- if .url -}}
+{{- if and .caConfigMapRef.name (not (hasPrefix "rediss://" .url)) -}}
+{{- fail "store.redis.caConfigMapRef needs a rediss store.redis.url" -}}
+{{- end -}}
 {{- $_ := set $set "url" .url -}}
 {{- $_ := set $set "ttlSeconds" (int64 .ttlSeconds) -}}
 {{- $_ := set $set "durability" (dict "aof" .durability.aof "replicas" (int64 .durability.replicas)) -}}

@@ -218,6 +218,30 @@ REFUSALS: Final[dict[str, tuple[Object, str]]] = {
         {"store.s3.bucket": "agents", "store.s3.encryption.kmsKeyID": "k"},
         "kmsKeyID needs the type SSE-KMS",
     ),
+    "a key for an encryption that takes none": (
+        {"store.s3.bucket": "agents", "store.s3.encryption.type": "SSE-S3", "store.s3.encryption.kmsKeyID": "k"},
+        "kmsKeyID needs the type SSE-KMS",
+    ),
+    "certificates of a model that shows none": (
+        {**MODEL, "model.baseURL": "http://llm", "model.caConfigMapRef.name": "roots"},
+        "model.caConfigMapRef needs an https model.baseURL",
+    ),
+    "certificates of a fallback that shows none": (
+        {**MODEL, "model.fallbacks": [{"name": "b", "baseURL": "http://b", "caConfigMapRef": {"name": "roots"}}]},
+        "model.fallbacks[0].caConfigMapRef needs an https",
+    ),
+    "certificates of a bucket that shows none": (
+        {"store.s3.bucket": "agents", "store.s3.endpoint": "http://s3", "store.s3.caConfigMapRef.name": "roots"},
+        "needs an https store.s3.endpoint",
+    ),
+    "certificates of a Redis that shows none": (
+        {"store.redis.url": "redis://r", "store.redis.caConfigMapRef.name": "roots"},
+        "needs a rediss store.redis.url",
+    ),
+    "a header that is the runner's own": (
+        {**MODEL, "model.headers": {"AUTHORIZATION": "Bearer x"}},
+        "model.headers.AUTHORIZATION is the runner's own to set",
+    ),
     "a password in an address": ({"store.redis.url": "redis://:secret@redis"}, "url"),
     "two default stores": ({"devStore.enabled": True, "store.s3.bucket": "agents"}, "set either it or store"),
     "two places": ({"store.redis.url": "redis://r", "store.s3.bucket": "agents"}, "the default store is one place"),

@@ -12,6 +12,7 @@ from tests.api.crd.installed import Copy
 
 MODEL: Object = {"baseURL": "https://api.example.com/v1", "name": "small"}
 HTTP: Object = {"url": "https://tools.example.com/lookup"}
+BEARER: Object = {"name": "Authorization", "secretKeyRef": {"name": "s"}, "prefix": "Bearer "}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +195,35 @@ RULES = {
         accepted=tool(http={**HTTP, "headers": [{"name": "A", "secretKeyRef": {"name": "s"}, "prefix": "Bearer "}]}),
         refused=tool(http={**HTTP, "headers": [{"name": "A", "value": "x", "secretKeyRef": {"name": "s"}}]}),
         says="exactly one of value and secretKeyRef must be set",
+    ),
+    "a prefix stands before a Secret's value": Case(
+        accepted=tool(http={**HTTP, "headers": [{"name": "A", "value": "Bearer x", "prefix": ""}]}),
+        refused=tool(http={**HTTP, "headers": [{"name": "A", "value": "x", "prefix": "Bearer "}]}),
+        says="prefix stands before a Secret's value, and needs secretKeyRef",
+    ),
+    "of an MCP server too": Case(
+        accepted=server(url="https://mcp.example.com", headers=[{"name": "A", "value": "x"}]),
+        refused=server(url="https://mcp.example.com", headers=[{"name": "A", "value": "x", "prefix": "Bearer "}]),
+        says="prefix stands before a Secret's value, and needs secretKeyRef",
+    ),
+    "and of a probe": Case(
+        accepted=tool(command=["pay"], recovery="Reconcile", probe={"http": {**HTTP, "headers": [BEARER]}}),
+        refused=tool(
+            command=["pay"],
+            recovery="Reconcile",
+            probe={"http": {**HTTP, "headers": [{"name": "A", "value": "x", "prefix": "Bearer "}]}},
+        ),
+        says="prefix stands before a Secret's value, and needs secretKeyRef",
+    ),
+    "variables are passed on to a process": Case(
+        accepted=tool(python="m:f", passEnv=["HOME"]),
+        refused=tool(http=HTTP, passEnv=["HOME"]),
+        says="passEnv needs a command or a python function",
+    ),
+    "which may be the probe's": Case(
+        accepted=tool(http=HTTP, recovery="Reconcile", probe={"command": ["ask"]}, passEnv=["HOME"]),
+        refused=tool(http=HTTP, recovery="Reconcile", probe={"http": HTTP}, passEnv=["HOME"]),
+        says="passEnv needs a command or a python function",
     ),
     "the idempotency key is the runner's": Case(
         accepted=tool(http={**HTTP, "headers": [{"name": "X-Key", "value": "x"}]}),
