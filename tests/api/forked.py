@@ -13,7 +13,9 @@ from typing import Final
 _SERVER: Final = multiprocessing.get_context("forkserver")
 # There is one server, started with the first process of a session, whichever test that is of: so it gets the modules of
 # all of them. pytest is the program that each process takes itself for, and would else load anew.
-_SERVER.set_forkserver_preload(["pytest", "tests.api.runner.local_process", "tests.api.store.killed_keeper"])
+_SERVER.set_forkserver_preload(
+    ["pytest", "tests.api.operator.process", "tests.api.runner.local_process", "tests.api.store.killed_keeper"]
+)
 _ONE_AT_A_TIME: Final = threading.Lock()
 """Starting a process asks after all others too, and a second thread that does so finds its exit code gone."""
 

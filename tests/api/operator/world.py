@@ -24,14 +24,12 @@ from agenttask_operator.settings import Settings
 from tests.api.client import APPLY, MERGE, Client, Object
 from tests.api.crd.installed import Copy
 
-SETTINGS: Final = msgspec.convert(
-    {
-        "runner": {"image": "none.invalid/none"},
-        "model": {"baseURL": "https://model.invalid/v1", "name": "small"},
-        "store": {"s3": {"bucket": "bucket"}},
-    },
-    Settings,
-)
+CONFIG: Final[Object] = {
+    "runner": {"image": "none.invalid/none"},
+    "model": {"baseURL": "https://model.invalid/v1", "name": "small"},
+    "store": {"s3": {"bucket": "bucket"}},
+}
+SETTINGS: Final = msgspec.convert(CONFIG, Settings)
 RUNNING: Final[Object] = {"running": {"startedAt": "2026-03-01T12:00:00Z"}}
 
 

@@ -52,6 +52,7 @@ class History:
         self._copy = copy
         self._pods = f"/api/v1/namespaces/{copy.namespace}/pods"
         self._shown: dict[str, list[Shown]] = defaultdict(list)
+        self._news = threading.Condition()
         self._marks = itertools.count(1)
         self._seen: dict[str, set[int]] = {"task": set(), "pod": set()}
         self._ended = False
@@ -91,6 +92,12 @@ class History:
         mine = [one for name in names for one in self._shown.pop(name, [])]
         return sorted(mine, key=lambda one: one.version)
 
+    def following(self, name: str, *, seen: int, seconds: float) -> list[Shown]:
+        """What has been shown of the task of this name and its pods since the first `seen`; waits for something."""
+        with self._news:
+            self._news.wait_for(lambda: len(self._shown[name]) > seen, timeout=seconds)
+            return self._shown[name][seen:]
+
     def _watch(self, kind: str, path: str) -> None:
         version = self._http.get(path, params={"limit": 1}).json()["metadata"]["resourceVersion"]
         params = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "3600"}
@@ -105,7 +112,9 @@ class History:
                     if self._ended:
                         return
                 else:
-                    self._shown[_task_of(one)].append(one)
+                    with self._news:
+                        self._shown[_task_of(one)].append(one)
+                        self._news.notify_all()
 
 
 _RESTRICTED: Final[dict[str, Any]] = {

@@ -18,6 +18,7 @@ from agenttask_operator.reconcile import Key, Reconciler
 from kubernetes.aio import client
 
 from tests.api.client import Object
+from tests.api.operator.faults.ends import resting
 from tests.api.operator.faults.proxy import Proxy
 from tests.api.operator.world import SETTINGS, Clock, World, show
 
@@ -141,7 +142,8 @@ class Life(World):
     """One task under these operators."""
 
     operators: Operators
-    uids: list[str] = field(default_factory=list)
+    rests: list[Object] = field(default_factory=list)
+    """What an `Observed` one was each time it had settled."""
 
     def __post_init__(self) -> None:
         """No operator of its own."""
@@ -168,8 +170,13 @@ class Life(World):
             self.clock.pass_by(await self.settle() or 1)
         await super().begin(attempt, step=step, resumed_from=resumed_from)
 
-    def apply(self, **spec: Any) -> Object:
-        """Create the task."""
-        made = super().apply(**spec)
-        self.uids.append(made["metadata"]["uid"])
-        return made
+
+class Observed(Life):
+    """Notes what it comes to each time it settles, for others to be compared with."""
+
+    async def settle(self) -> float | None:
+        """As there."""
+        after = await super().settle()
+        task = self._admin.send("GET", self._path)
+        self.rests.append(resting(task.body if task.accepted else None, name=self.name, pods=self._listed()))
+        return after

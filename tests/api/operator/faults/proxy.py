@@ -1,7 +1,8 @@
 """A proxy between one operator and the API server, which does to each request what a plan says.
 
 It speaks HTTP to the operator and HTTPS to the server, passes the operator's own token on, and streams watches through
-line by line. Writes are numbered from 1 in the order in which they come; what happens to a request is its `Fate`:
+line by line (what may become of a line: `streams`). Writes are numbered from 1 in the order in which they come; what
+happens to a request is its `Fate`:
 
     PASS      forwarded and answered
     BEFORE    never forwarded: the operator died before its write
@@ -11,6 +12,7 @@ line by line. Writes are numbered from 1 in the order in which they come; what h
     BUSY      answered 429, to come back at once
     DOWN      answered 503
     BROKEN    answered 500 by something that is no API server
+    GONE      answered 410: too old a version was asked for
     STALE     a read answered with what was true before this operator's last write
     HELD      kept until `release`: the operator sleeps while the world goes on
 
@@ -29,6 +31,8 @@ from typing import Any, Final, Self
 from urllib.parse import urlencode
 
 import aiohttp
+from agenttask import contract
+from agenttask_operator.cluster import PAGE
 from aiohttp import web
 
 _PASSED_ON: Final = ("Authorization", "Content-Type", "Accept")
@@ -40,6 +44,7 @@ _ANSWERS: Final = {
     ),
     "DOWN": (503, {}, "upstream connect error"),
     "BROKEN": (500, {}, "<html>it broke</html>"),
+    "GONE": (410, {}, '{"kind": "Status", "message": "too old resource version", "reason": "Expired", "code": 410}'),
 }
 
 
@@ -54,6 +59,7 @@ class Fate(StrEnum):
     BUSY = "BUSY"
     DOWN = "DOWN"
     BROKEN = "BROKEN"
+    GONE = "GONE"
     STALE = "STALE"
     HELD = "HELD"
 
@@ -71,10 +77,27 @@ class Call:
     """Of its writes, from 1; None for a read."""
     name: str
     """In words, as `create pod`."""
+    task: str
+    """Name of the task it is about; empty for a list or a watch."""
+
+
+class StreamCut(Exception):  # noqa: N818 - what a `Lines` raises to end the stream
+    """The stream of a watch ends here.
+
+    Args:
+        rest: what is written before.
+        broken: whether the connection breaks, else the answer ends as if it were whole.
+    """
+
+    def __init__(self, rest: bytes, *, broken: bool) -> None:
+        super().__init__(rest)
+        self.rest = rest
+        self.broken = broken
 
 
 Judge = Callable[[Call], Fate]
 Lines = Callable[[str, bytes], "list[bytes]"]
+"""What becomes of a line of a watch of that kind, `pod` or `agenttask`: the lines told instead."""
 
 
 def passing(_: Call) -> Fate:
@@ -95,15 +118,19 @@ class Proxy:
     context: ssl.SSLContext
     judge: Judge = passing
     lines: Lines = straight
-    """What becomes of a line of a watch; is told the watch's path."""
+    past: int = 1
+    """Before which write a `STALE` read goes back, counted from the last one."""
     writes: list[str] = field(default_factory=list)
     """Every write that came, in words."""
     killed: asyncio.Event = field(default_factory=asyncio.Event)
     held: asyncio.Event = field(default_factory=asyncio.Event)
     deaths: int = 0
+    _listings: int = 0
+    _listed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _requests: int = 0
     _release: asyncio.Event = field(default_factory=asyncio.Event)
-    _last_version: int | None = None
+    _versions: list[int] = field(default_factory=list)
+    """What its writes made of their objects."""
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -136,10 +163,16 @@ class Proxy:
         """What is held goes on."""
         self._release.set()
 
+    async def listed(self, number: int) -> None:
+        """Wait for so many resyncs from now on."""
+        enough = self._listings + number
+        async with asyncio.timeout(60), self._listed:
+            await self._listed.wait_for(lambda: self._listings >= enough)
+
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         if self.killed.is_set():
             return _hang_up(request)
-        call = self._called(request)
+        call = await self._called(request)
         fate = self.judge(call)
         if fate in _ANSWERS:
             status, headers, text = _ANSWERS[fate]
@@ -157,16 +190,19 @@ class Proxy:
 
     async def _exchange(self, request: web.Request, *, call: Call, fate: Fate) -> web.StreamResponse:
         path, single = request.raw_path, False
-        if fate is Fate.STALE and self._last_version is not None and call.write is None:
-            path, single = _as_of(request, version=self._last_version - 1)
+        if fate is Fate.STALE and self._versions and call.write is None:
+            path, single = _as_of(request, version=self._versions[-self.past :][0] - 1)
         body = _unscheduled(await request.read(), request)
         async with self._forward(request, path=path, body=body) as answer:
             content = await answer.read()
         status = answer.status
+        if call.name == "read agenttask" and request.query.get("limit") == str(PAGE):
+            await self._has_listed()
         if single:
             status, content = _only_item(content)
         if call.write is not None and status < 300 and "event" not in call.name:
-            self._last_version = int(json.loads(content)["metadata"].get("resourceVersion", 0)) or self._last_version
+            version = int(json.loads(content)["metadata"].get("resourceVersion", 0))
+            self._versions += [version] if version else []
         if fate is Fate.LOST:
             self._die()
             return _hang_up(request)
@@ -182,6 +218,7 @@ class Proxy:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         made = web.StreamResponse(headers={"Content-Type": "application/json"})
+        kind = _kind_of(request.path)
         async with self._forward(request, path=request.raw_path, body=b"") as answer:
             made.set_status(answer.status)
             await made.prepare(request)
@@ -189,8 +226,15 @@ class Proxy:
             async for piece in answer.content.iter_any():
                 *whole, rest = (rest + piece).split(b"\n")
                 for line in whole:
-                    for told in self.lines(request.path, line):
-                        await made.write(told + b"\n")
+                    try:
+                        told = self.lines(kind, line)
+                    except StreamCut as cut:
+                        await made.write(cut.rest)
+                        if cut.broken and request.transport is not None:
+                            request.transport.abort()
+                        return made
+                    for one in told:
+                        await made.write(one + b"\n")
             await made.write(rest)
         return made
 
@@ -200,15 +244,20 @@ class Proxy:
             request.method, self.target + path, headers=headers, data=body or None, timeout=aiohttp.ClientTimeout()
         )
 
-    def _called(self, request: web.Request) -> Call:
+    async def _called(self, request: web.Request) -> Call:
         self._requests += 1
         name = _in_words(request)
-        write = None
+        number, write = self._requests, None
         # The lease is the election's, and outlives every operator by its own rules.
         if request.method != "GET" and "lease" not in name:
             self.writes.append(name)
             write = len(self.writes)
-        return Call(number=self._requests, write=write, name=name)
+        return Call(number=number, write=write, name=name, task=_task_of(request, body=await request.read()))
+
+    async def _has_listed(self) -> None:
+        async with self._listed:
+            self._listings += 1
+            self._listed.notify_all()
 
     def _die(self) -> None:
         self.deaths += 1
@@ -217,11 +266,27 @@ class Proxy:
 
 def _in_words(request: web.Request) -> str:
     verb = {"POST": "create", "PATCH": "apply", "DELETE": "delete", "PUT": "put", "GET": "read"}[request.method]
-    parts = request.path.strip("/").split("/")
-    if parts[-1] == "status":
+    if request.path.endswith("/status"):
         return f"{verb} status"
-    kind = next((part for part in reversed(parts) if part in {"pods", "agenttasks", "events", "leases"}), parts[-1])
-    return f"{verb} {kind.removesuffix('s')}"
+    return f"{'watch' if 'watch' in request.query else verb} {_kind_of(request.path)}"
+
+
+def _kind_of(path: str) -> str:
+    parts = path.strip("/").split("/")
+    kinds = {"pods", "agenttasks", "events", "leases"}
+    return next((part for part in reversed(parts) if part in kinds), parts[-1]).removesuffix("s")
+
+
+def _task_of(request: web.Request, *, body: bytes) -> str:
+    parent, _, last = request.path.removesuffix("/status").rpartition("/")
+    if parent.endswith("/agenttasks"):
+        return last
+    if parent.endswith(("/pods", "/events")):
+        return last.rpartition("-")[0]
+    if request.method != "POST":
+        return ""
+    made = json.loads(body)
+    return str(made["metadata"].get("labels", {}).get(contract.LABEL_TASK) or made.get("regarding", {}).get("name", ""))
 
 
 def _hang_up(request: web.Request) -> web.StreamResponse:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from agenttask import contract
-from agenttask.contract import Parked, Wake
+from agenttask.contract import Above, Parked, Wake
 
 from tests.api.operator.faults.life import Life
 from tests.api.operator.world import RUNNING
@@ -72,6 +72,20 @@ async def park_and_wake(life: Life) -> None:
     life.clock.pass_by(301)
     await life.settle()
     await life.begin(2, step=2, resumed_from="log/000000000102")
+    await _complete(life, 2)
+
+
+async def park_and_grant(life: Life) -> None:
+    """A used-up budget is waited for without a pod, until it is larger."""
+    life.apply(budget={"steps": 2})
+    await life.settle()
+    await life.begin(1, step=2)
+    parked = Parked(park=103, wake=Wake(budget_above=Above(steps=2)))
+    life.end(1, contract.Outcome.PARKED, code=76, reason="BudgetExhausted", parked=parked)
+    await life.settle()
+    life.edit(budget={"steps": 4})
+    await life.settle()
+    await life.begin(2, step=3, resumed_from="log/000000000103")
     await _complete(life, 2)
 
 
@@ -283,6 +297,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     evict,
     node_loss,
     park_and_wake,
+    park_and_grant,
     suspend,
     cancel,
     oom,
@@ -299,3 +314,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     delete_with_purge,
     two_tasks,
 )
+
+
+def tasks_of(scenario: Scenario) -> int:
+    """How many tasks it is about."""
+    return 2 if scenario is two_tasks else 1

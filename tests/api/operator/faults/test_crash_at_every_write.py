@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.api.operator.faults.plans import crash_plans, pause_plans
 from tests.api.operator.faults.report import ALL, Report
-from tests.api.operator.faults.runs import Stage, crash_plans, pause_plans
+from tests.api.operator.faults.runs import Stage
 from tests.api.operator.faults.scenarios import SCENARIOS, Scenario
 
 

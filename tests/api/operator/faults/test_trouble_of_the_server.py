@@ -7,11 +7,12 @@ import secrets
 
 import pytest
 
+from tests.api.operator.faults.plans import mixed_plan, storm_plans
 from tests.api.operator.faults.report import ALL, Report
-from tests.api.operator.faults.runs import Stage, mixed_plan, storm_plans
+from tests.api.operator.faults.runs import Stage
 from tests.api.operator.faults.scenarios import SCENARIOS, Scenario
 
-SEEDS = 6 if ALL else 1
+SEEDS = 6 if ALL else 2
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS if ALL else SCENARIOS[1::4], ids=lambda one: one.__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,11 @@ from agenttask_operator.reconcile import Key, Reconciler
 from msgspec import structs
 
 from tests.api.operator.faults import scenarios
-from tests.api.operator.faults.runs import Plan, Stage, crash_plans, pause_plans
+from tests.api.operator.faults.plans import Plan, crash_plans, pause_plans
+from tests.api.operator.faults.processes import ProcessStage
+from tests.api.operator.faults.proxy import Call, Fate
+from tests.api.operator.faults.runs import Stage
+from tests.api.operator.faults.streams import KINDS, Collapsed, Gone, Killed, Silent, stale_plan
 
 
 class CreatesFirst(Reconciler):
@@ -61,6 +65,27 @@ class IgnoresVersions(Cluster):
         return await super()._call(method, path, **said)
 
 
+class CreatesOnce(Reconciler):
+    """Makes a pod in the very reconcile that raised the attempt, or never."""
+
+    async def _apply(self, *, key: Key, snapshot: Snapshot, decision: Decision) -> None:
+        raised = decision.status is not None and decision.status.attempt > snapshot.task.status.attempt
+        if decision.create and not raised:
+            decision = replace(decision, create=False)
+        await super()._apply(key=key, snapshot=snapshot, decision=decision)
+
+
+class TrustsLists(Reconciler):
+    """Takes a recorded pod that the last listing lacked for gone."""
+
+    async def _pods_of(self, task: Task) -> tuple[Pod, ...]:
+        names = self.roster.of(namespace=task.metadata.namespace, task=task.metadata.name)
+        found = await super()._pods_of(task)
+        if names is None or task.status.pod_uid is None:
+            return found
+        return tuple(pod for pod in found if pod.metadata.name in names)
+
+
 WEAKENED: dict[str, tuple[dict[str, Any], scenarios.Scenario]] = {
     "creates before recording": ({"reconciler": CreatesFirst}, scenarios.start),
     "deletes without the UID": ({"calls": DeletesByName}, scenarios.reapply_while_stopping),
@@ -82,3 +107,49 @@ def test_a_weakened_operator_is_caught(stage: Stage, how: str) -> None:
             print(f"{how}: {found[0]}")  # noqa: T201 - for the documentation
             return
     pytest.fail(f"an operator that {how} passes")
+
+
+def never_again() -> Plan:
+    """Each third event brings 410, and who then asks for another stream waits for ever."""
+    gone, seen = Gone(each=3, in_stream=True), set[str]()
+
+    def judge(call: Call) -> Fate:
+        held = call.name in seen
+        seen.update({call.name} if call.name.startswith("watch") else ())
+        return Fate.HELD if held else Fate.PASS
+
+    return Plan(name="410", judge=judge, lines=gone)
+
+
+WEAKENED_PROCESSES: dict[str, tuple[dict[str, Any], Callable[[], Plan], scenarios.Scenario]] = {
+    "never lists again, on silent watches": (
+        {"resyncs": False},
+        lambda: Plan(name="silent watch", lines=Silent(KINDS, from_event=1)),
+        scenarios.start,
+    ),
+    "never lists again, with events collapsed": (
+        {"resyncs": False},
+        lambda: Plan(name="collapsed events", lines=Collapsed(at_a_time=15)),
+        scenarios.evict,
+    ),
+    "never watches nor lists again after 410": ({"resyncs": False}, never_again, scenarios.evict),
+    "makes a pod at once or never": (
+        {"reconciler": CreatesOnce},
+        lambda: Plan(name="SIGKILL", judge=Killed(number=1, fate=Fate.LOST)),
+        scenarios.start,
+    ),
+    "trusts what a list lacks": (
+        {"reconciler": TrustsLists},
+        lambda: stale_plan(["pod"], number=5, fate=Fate.LOST),
+        scenarios.evict,
+    ),
+}
+
+
+@pytest.mark.parametrize("how", WEAKENED_PROCESSES)
+def test_a_weakened_process_is_caught(process_stage: ProcessStage, how: str) -> None:
+    weakness, plan, scenario = WEAKENED_PROCESSES[how]
+    weak = replace(process_stage, patience_seconds=20, **weakness)
+    (outcome,) = weak.carry_out(plan(), lived=(scenario,)).values()
+    print(f"{how}: {outcome.differences}")  # noqa: T201 - for the documentation
+    assert outcome.differences

@@ -1,0 +1,58 @@
+"""The operator's own process, with watches, queue and lease, behind a proxy that lies to it and kills it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from tests.api.operator.faults.plans import Plan
+from tests.api.operator.faults.processes import ProcessStage
+from tests.api.operator.faults.report import ALL, Report
+from tests.api.operator.faults.streams import killed_plans, mixed_process_plan, silent_plans, stream_plans
+
+SEED = int(os.environ.get("SEED") or (secrets.randbelow(10**9) if ALL else 1))
+SEEDS = 6 if ALL else 1
+
+
+def cases(plans: Iterable[Plan], *, few: Iterable[int]) -> list[object]:
+    """All plans, or in a short run these few of them."""
+    return [
+        pytest.param(plan, id=f"{plan.name}, {plan.detail}")
+        for number, plan in enumerate(plans)
+        if ALL or number in few
+    ]
+
+
+def carried_out(stage: ProcessStage, plan: Plan, report: Report) -> list[str]:
+    """What went wrong."""
+    return [f"{name}: {line}" for name, one in stage.carry_out(plan).items() for line in report.add(name, [one])]
+
+
+def test_watches_alone_bring_an_undisturbed_process_to_where_the_reconciler_comes(
+    process_stage: ProcessStage, report: Report
+) -> None:
+    assert not carried_out(replace(process_stage, resyncs=False), Plan(name="watches alone"), report)
+
+
+@pytest.mark.parametrize("plan", cases(silent_plans(), few=[1]))
+def test_watches_that_fall_silent(process_stage: ProcessStage, plan: Plan, report: Report) -> None:
+    assert not carried_out(process_stage, plan, report)
+
+
+@pytest.mark.parametrize("plan", cases(stream_plans(), few=[0, 2, 6]))
+def test_watches_that_collapse_events_or_break(process_stage: ProcessStage, plan: Plan, report: Report) -> None:
+    assert not carried_out(process_stage, plan, report)
+
+
+@pytest.mark.parametrize("plan", cases(killed_plans(), few=[17]))
+def test_killed_at_a_write_of_every_task(process_stage: ProcessStage, plan: Plan, report: Report) -> None:
+    assert not carried_out(process_stage, plan, report)
+
+
+@pytest.mark.parametrize("seed", range(SEED, SEED + SEEDS))
+def test_a_random_mix_of_all_and_of_watches_by_seed(process_stage: ProcessStage, seed: int, report: Report) -> None:
+    assert not carried_out(process_stage, mixed_process_plan(seed), report)
