@@ -160,8 +160,9 @@ class Cluster:
         return read_pod(await self._call("GET", _pod_path(namespace, name)))
 
     async def create_pod(self, manifest: dict[str, Any]) -> None:
-        """Create a pod as rendered."""
-        await self._call("POST", f"/api/v1/namespaces/{manifest['metadata']['namespace']}/pods", body=manifest)
+        """Create a pod as rendered. Of a field that the server does not know it would only warn, and leave it out."""
+        path = f"/api/v1/namespaces/{manifest['metadata']['namespace']}/pods"
+        await self._call("POST", path, query={"fieldValidation": "Strict"}, body=manifest)
 
     async def delete_pod(self, *, namespace: str, name: str, uid: str) -> None:
         """Delete that very pod, with its own grace; one that is gone already is fine."""

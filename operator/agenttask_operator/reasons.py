@@ -149,7 +149,7 @@ REASONS: Final[dict[str, str]] = {
     Reason.IMAGE_UNAVAILABLE: "The image cannot be pulled. Fix its name or credentials: an edit applies at once.",
     Reason.CONTAINER_REFUSED: "The node cannot make or start the container; the message is the node's.",
     Reason.VOLUME_UNAVAILABLE: "A volume cannot be attached or mounted; the message is the node's. It is tried again.",
-    Reason.POD_REFUSED: "The API server refused the pod: a quota, Pod Security, a webhook. It is tried again.",
+    Reason.POD_REFUSED: "The API server refused the pod: a quota, Pod Security, a webhook, a typo. It is tried again.",
     Reason.UNSCHEDULABLE: "No node fits the pod now; the message is the scheduler's.",
     Reason.SCHEDULING_GATED: "Something holds the pod back with a scheduling gate.",
     RunnerReason.COMPLETED: "The model gave its final answer, or the program ended with exit code 0.",

@@ -245,6 +245,11 @@ RULES = {
         refused=tool(command=["env"], passEnv=["AGENTTASK_MODEL_API_KEY"]),
         says="variables of the runner's own are not passed on",
     ),
+    "a task's own program has a name": Case(
+        accepted=command(command=["date", ""]),
+        refused=command(command=["", "date"]),
+        says="spec.command: Invalid value",
+    ),
     "a command names a program": Case(
         accepted=tool(command=["date", ""]),
         refused=tool(command=["", "date"]),

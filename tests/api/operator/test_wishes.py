@@ -68,6 +68,26 @@ async def test_a_pod_the_server_refuses_stalls_with_its_message_and_heals(world:
     assert world.condition("Stalled") == ("False", "Recovered", "What was wrong is over.")
 
 
+MISSPELT: dict[str, tuple[Object, str]] = {
+    "an affinity": ({"affinity": {"nodeAffinityy": {}}}, 'unknown field "spec.affinity.nodeAffinityy"'),
+    "a volume": ({"volumes": [{"name": "a", "emptyDirr": {}}]}, 'unknown field "spec.volumes[0].emptyDirr"'),
+    "a variable's source": (
+        {"env": [{"name": "A", "valueFrom": {"fieldReff": {"fieldPath": "metadata.name"}}}]},
+        "fieldReff",
+    ),
+}
+
+
+@pytest.mark.parametrize(("pod", "says"), MISSPELT.values(), ids=MISSPELT.keys())
+async def test_a_misspelt_field_of_the_pod_is_named_and_not_left_out(world: World, pod: Object, says: str) -> None:
+    world.apply(pod=pod)
+    await world.settle()
+    stalled = world.condition("Stalled")
+    assert stalled is not None
+    assert stalled[:2] == ("True", "PodRefused")
+    assert says in stalled[2]
+
+
 async def test_an_image_that_cannot_be_pulled_stalls_and_a_fixed_one_starts_at_once(world: World) -> None:
     world.apply(pod={"image": "none.invalid/wrong"})
     await world.settle()

@@ -41,7 +41,8 @@ class Api:
 
     async def request(self, method: str, url: str, *, body: Any = None, **_: Any) -> Answer:
         self.bodies.append(body)
-        return self._objects.get(url.rpartition("/")[2]) or Answer(status=404, content={"message": "not found"})
+        name = url.partition("?")[0].rpartition("/")[2]
+        return self._objects.get(name) or Answer(status=404, content={"message": "not found"})
 
 
 def pod(name: str, **more: Any) -> Answer:
