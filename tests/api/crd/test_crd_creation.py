@@ -248,7 +248,7 @@ RULES = {
     "a task's own program has a name": Case(
         accepted=command(command=["date", ""]),
         refused=command(command=["", "date"]),
-        says="spec.command: Invalid value",
+        says="the program's name must not be empty",
     ),
     "a command names a program": Case(
         accepted=tool(command=["date", ""]),
