@@ -137,14 +137,14 @@ class Release:
 def installed(*, into: Path, name: str | None = None) -> Iterator[Release]:
     """A release in a namespace of its own, removed with everything at the end; without a name it has a new one."""
     helm = Helm.of_the_cluster()
-    admin = Client.from_kubeconfig(helm.kubeconfig)
     name = name or f"t{secrets.token_hex(3)}"
     group = f"{name}.agenttask.dev"
     archive = package(helm=helm, into=into, group=group)
-    release = Release(helm=helm, admin=admin, chart=archive, name=name, group=group)
-    admin.must("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
-    try:
-        release.upgrade()
-        yield release
-    finally:
-        release.remove()
+    with Client.from_kubeconfig(helm.kubeconfig).keeping() as admin:
+        release = Release(helm=helm, admin=admin, chart=archive, name=name, group=group)
+        admin.must("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
+        try:
+            release.upgrade()
+            yield release
+        finally:
+            release.remove()

@@ -27,7 +27,7 @@ async def test_what_can_be_wiped_under_a_running_task_comes_back_and_its_pod_run
     await world.begin(1, step=1)
     pod, point = world.pod(1), world.status["checkpoint"]
     assert pod is not None
-    gone = dict.fromkeys(("phase", "reason", "message", "podUID", "attempts", "conditions", "counts", "retry"))
+    gone = dict.fromkeys(("reason", "message", "podUID", "attempts", "conditions", "counts", "retry"))
     assert write_status(world, gone) == 200
     world.restart()
     await world.settle()

@@ -28,12 +28,11 @@ def history(copy: Copy) -> Iterator[History]:
 
 
 @pytest.fixture(scope="session")
-def stage(copy: Copy, history: History) -> Iterator[Stage]:
+def stage(copy: Copy, history: History) -> Stage:
     """The stage; the token is the operator's own."""
     token = copy.token(service_account=f"{copy.namespace}-agenttask-operator").token
     assert token is not None
-    with copy.admin.keeping() as admin:
-        yield Stage(copy=replace(copy, admin=admin), token=token, history=history)
+    return Stage(copy=copy, token=token, history=history)
 
 
 @pytest.fixture(scope="session")
