@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,8 @@ from agenttask_operator.settings import Settings
 CHECK_SECONDS: Final = 10
 DRAIN_SECONDS: Final = 15
 """How long keys in hand may take to be finished on SIGTERM; the rest of the pod's grace is for the lease."""
+LAST_WORDS_SECONDS: Final = 5
+"""For how long a part that failed may take to say so."""
 CONFLICT_SECONDS: Final = 0.05
 
 logger = logging.getLogger(__name__)
@@ -164,12 +167,14 @@ class Operator:
                 asyncio.get_running_loop().add_signal_handler(number, told.set)
             parts += [asyncio.create_task(self._lead()), asyncio.create_task(told.wait())]
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            for part in done:
-                if not told.is_set():
-                    logger.error("A part of the operator ended: %r", part)
             if told.is_set():
                 await self._drain()
-            return 0 if told.is_set() else 1
+                return 0
+            if all(part.cancelled() for part in done):
+                # A watch has failed: kopf first ends every task that is younger than itself, and says why after that.
+                await asyncio.wait(parts, timeout=LAST_WORDS_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+            _tell_why(parts)
+            return 1
         finally:
             await self._stand_down()
             stop_watching.set()
@@ -276,6 +281,15 @@ class Operator:
             else:
                 self._health.missing = None
             await asyncio.sleep(CHECK_SECONDS if self._health.missing is None else 1)
+
+
+def _tell_why(parts: Iterable[asyncio.Task[Any]]) -> None:
+    """Log what has failed."""
+    failures = [part.exception() for part in parts if part.done() and not part.cancelled()]
+    for error in failures:
+        logger.error("The operator ends, a part of it has failed: %r", error)
+    if not failures:
+        logger.error("The operator ends, and no part of it says why")
 
 
 async def _run() -> int:

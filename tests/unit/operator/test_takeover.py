@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
 import pytest
-from agenttask_operator import main
+from agenttask_operator import handlers, main
 from agenttask_operator.answers import NotFoundError
 from agenttask_operator.cluster import Cluster
+from agenttask_operator.handlers import Inbox
 from agenttask_operator.health import Health
 from agenttask_operator.observed import Pod, Task
 from agenttask_operator.reconcile import Key
@@ -112,3 +113,32 @@ async def test_on_sigterm_it_finishes_the_key_in_hand_and_takes_no_other(monkeyp
         go_on.set()
         assert await running == 0
     assert finished == [first]
+
+
+async def test_a_watch_that_fails_is_named_though_all_else_is_cancelled_before(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def watch(*, inbox: Inbox, ready: asyncio.Event, stop: asyncio.Event, namespaces: Sequence[str]) -> None:
+        """Ends as kopf does."""
+        older = asyncio.all_tasks()
+        ready.set()
+        while not (younger := asyncio.all_tasks() - older):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        for one in younger:
+            one.cancel()
+        await asyncio.wait(younger)
+        for _ in range(20):
+            # Whoever does not wait for it cancels it here.
+            await asyncio.sleep(0)
+        raise RuntimeError("410 Gone")
+
+    monkeypatch.setattr(handlers, "watch", watch)
+    operator = main.Operator(
+        cluster=cast(Cluster, Unwatched()),
+        config=Settings(runner=Runner(image="r:1"), leader_election=LeaderElection(enabled=False)),
+        identity="me",
+        namespace="here",
+        port=0,
+    )
+    assert await operator.run() == 1
+    assert "410 Gone" in caplog.text
