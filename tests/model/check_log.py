@@ -8,7 +8,8 @@ Promised: nothing of an older attempt is acknowledged behind a newer attempt's c
 behind a record that attempt acknowledged; no acknowledged content replaces another; a finished log is never claimed
 again, except by a purge; nobody works on in a park whose end they were not told; what a newest attempt has acknowledged
 can be restored with every blob it names, whatever writers that are asleep still delete and whatever a rewind has left
-behind; a fork never needs its original again. Extend this model before changing the protocol.
+behind; a fork never needs its original again; attached content that is used again is there, and was good when it was
+used. Extend this model before changing the protocol.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 from functools import partial
 from typing import Final
 
-from tests.model import fork_model, log_model
+from tests.model import attached_model, fork_model, log_model
 from tests.model.explore import Outcome, explore
 from tests.model.log_world import Rules, Weakness, start
 
@@ -70,6 +71,11 @@ def search_fork(rules: fork_model.Rules) -> Outcome:
     return explore(fork_model.start(rules), partial(fork_model.moves, rules=rules), at_most=AT_MOST)
 
 
+def search_attached(rules: attached_model.Rules) -> Outcome:
+    """Every order of events of content that goes and comes back, within these bounds."""
+    return explore(attached_model.start(rules), partial(attached_model.moves, rules=rules), at_most=AT_MOST)
+
+
 def main() -> int:
     """Search as asked; 1 if a promise is broken."""
     parser = argparse.ArgumentParser(description="Check the checkpoint log's protocol exhaustively.")
@@ -81,6 +87,7 @@ def main() -> int:
     if len(sys.argv) == 1:
         outcomes = {name: search(rules) for name, rules in SEARCHES.items()}
         outcomes["fork"] = search_fork(fork_model.Rules())
+        outcomes["attached content"] = search_attached(attached_model.Rules())
     else:
         chosen = parser.parse_args()
         rules = Rules(
