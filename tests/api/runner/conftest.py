@@ -108,8 +108,16 @@ class Job:
         return forked.start(local.run)
 
     def run(self, *, dies: Place | None = None) -> int:
-        """Run the file to the process's end; its exit code, negative for a signal."""
-        return self.end(self.start(dies=dies))
+        """Run the file to the process's end; its exit code, negative for a signal.
+
+        The model call during which it dies is answered when it is dead.
+        """
+        if dies is None or dies.when != "during":
+            return self.end(self.start(dies=dies))
+        self.model.release(self.name, hold_after=self.model.begun(self.name) + dies.number - 1)
+        code = self.end(self.start(dies=dies))
+        self.model.release(self.name)
+        return code
 
     def end(self, process: ForkServerProcess) -> int:
         """Wait for a process."""
@@ -121,21 +129,19 @@ class Job:
 
 
 class MakeJob(Protocol):
-    """Makes a job whose model thinks for so long each time."""
+    """Makes a job of its own name."""
 
-    def __call__(self, *, delay_seconds: float = 0.0) -> Job: ...
+    def __call__(self) -> Job: ...
 
 
 @pytest.fixture
 def make_job(tmp_path: Path, model: ScriptedModel, tool_server: ToolServer) -> MakeJob:
-    def make(*, delay_seconds: float = 0.0) -> Job:
+    def make() -> Job:
         name = f"job-{secrets.token_hex(4)}"
         folder = tmp_path / name
         folder.mkdir()
         job = Job(name=name, folder=folder, model=model, tools=tool_server)
-        model.script(
-            name, [*(calls(("number", {"n": n})) for n in range(1, STEPS)), says_sum()], delay_seconds=delay_seconds
-        )
+        model.script(name, [*(calls(("number", {"n": n})) for n in range(1, STEPS)), says_sum()])
         job.write()
         return job
 

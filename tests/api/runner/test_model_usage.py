@@ -12,7 +12,7 @@ from agenttask.log import Patience, read
 from agenttask.store import open_store
 
 from tests.api.runner.conftest import ANSWER, STEPS, Job, MakeJob
-from tests.api.runner.local_process import THINKING_SECONDS, Place
+from tests.api.runner.local_process import Place
 from tests.api.runner.model_task import ModelTask
 from tests.e2e.harness.model import Reply, ScriptedModel, calls, says_sum
 from tests.e2e.harness.tools import ToolServer
@@ -39,11 +39,7 @@ async def test_usage_is_the_sum_over_distinct_calls_and_lost_calls_are_shown_apa
 ) -> None:
     job = make_job()
     replies: list[Reply] = [*(calls(("number", {"n": n})) for n in range(1, STEPS)), says_sum()]
-    job.model.script(
-        job.name,
-        [{**reply, "usage": used(turn)} for turn, reply in enumerate(replies)],
-        delay_seconds=THINKING_SECONDS,
-    )
+    job.model.script(job.name, [{**reply, "usage": used(turn)} for turn, reply in enumerate(replies)])
     for number in KILLED_DURING:
         assert job.run(dies=Place("during", number)) < 0
     assert job.run() == 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.api.runner.conftest import Job, MakeJob
-from tests.api.runner.local_process import THINKING_SECONDS, Place
+from tests.api.runner.local_process import Place
 from tests.e2e.harness.model import Reply, calls, says
 from tests.e2e.harness.tools import number_of
 
@@ -31,16 +31,16 @@ FINISHED: list[Reply] = [
     calls(("finish", {"answer": GOOD})),
 ]
 WAYS = {"repaired in further turns": (JSON, REPAIRED), "given by the tool finish": (FINISH, FINISHED)}
-MakeOutputJob = Callable[..., Job]
+MakeOutputJob = Callable[[], Job]
 
 
 @pytest.fixture(params=WAYS)
 def make_output_job(request: pytest.FixtureRequest, make_job: MakeJob) -> MakeOutputJob:
     agent, replies = WAYS[request.param]
 
-    def make(*, delay_seconds: float = 0.0) -> Job:
+    def make() -> Job:
         job = make_job()
-        job.model.script(job.name, replies, delay_seconds=delay_seconds)
+        job.model.script(job.name, replies)
         manifest = json.loads(job.file.read_text())
         manifest["spec"]["agent"] |= agent
         job.file.write_text(json.dumps(manifest))
@@ -60,7 +60,7 @@ def test_an_answer_of_the_wrong_form_is_asked_for_again_until_it_is_right(make_o
 def test_killed_at_any_model_call_of_a_repair_it_repeats_that_call_alone(
     make_output_job: MakeOutputJob, number: int
 ) -> None:
-    job = make_output_job(delay_seconds=THINKING_SECONDS)
+    job = make_output_job()
     assert job.run(dies=Place(when="during", number=number)) == -signal.SIGKILL
     assert job.run() == 0, job.lines
     assert json.loads(job.answer) == GOOD
