@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from datetime import datetime
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlencode
+from urllib.request import getproxies_environment
 
 import aiohttp
 import msgspec
@@ -93,6 +94,8 @@ class Cluster:
             found = os.environ.get("KUBECONFIG")
             await config.load_kube_config(config_file=found, client_configuration=configuration)
         configuration.connection_pool_maxsize = CONNECTIONS
+        # Else each request asks two threads, for a proxy and for a .netrc.
+        configuration.client_session_kwargs = {"trust_env": bool(getproxies_environment())}
         # Python 3.13 wants key identifiers in certificates, which the authorities of older EKS clusters, for one, lack.
         configuration.disable_strict_ssl_verification = True
         return cls(client.ApiClient(configuration), namespaces=namespaces, pace=pace, counts=counts)

@@ -80,8 +80,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 def events(*, before: Status, after: Status) -> tuple[Event, ...]:
     """What happened between two statuses, oldest first."""
     known = {one.attempt: one for one in before.attempts}
+    ended = [one for one in after.attempts if one.end and not known.get(one.attempt, _NEVER).end]
     told = [
-        *(_ended(one) for one in after.attempts if one.end and not (known.get(one.attempt, _NEVER).end)),
+        # Of the attempt that completed the task, the verdict says all there is to say.
+        *(_ended(one) for one in ended if one.outcome != Outcome.COMPLETED or after.phase is not Phase.COMPLETED),
         *(_opened(one) for one in after.attempts if one.attempt not in known and one.end is None),
     ]
     told += [

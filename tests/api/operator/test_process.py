@@ -96,7 +96,8 @@ async def taken(queue: Queue[Key]) -> list[Key]:
 
 def parts(world: World) -> tuple[Queue[Key], Noting]:
     queue: Queue[Key] = Queue(later=asyncio.get_running_loop().call_later)
-    inbox = Noting(queue=queue, departed=world.operator.departed, roster=world.operator.roster)
+    operator = world.operator
+    inbox = Noting(queue=queue, departed=operator.departed, roster=operator.roster)
     inbox.leading = True
     return queue, inbox
 
@@ -123,20 +124,23 @@ async def test_watches_and_a_worker_carry_a_task_from_its_creation_to_its_second
     ready, stop = asyncio.Event(), asyncio.Event()
     watch = asyncio.create_task(handlers.watch(inbox=inbox, ready=ready, stop=stop))
     async with running(worker):
-        await ready.wait()
-        world.apply()
-        await until("the pod is recorded", lambda: "podUID" in world.status)
-        world.bind(1)
-        world.claim(1)
-        await until("the claim is noticed", lambda: world.status["phase"] == "Running")
-        world.delete_pod(1, grace=0)
-        await until("a second attempt", lambda: world.status["attempt"] == 2)
-        # Only a watch can have seen that: the reconcile finds no pod.
-        assert world.status["attempts"][0]["reason"] == "Deleted"
-        assert f"{world.name}-1" in inbox.pods
-        assert f"{world.name}-other" not in inbox.pods
-        stop.set()
-        await watch
+        try:
+            await ready.wait()
+            world.apply()
+            await until("the pod is recorded", lambda: "podUID" in world.status)
+            world.bind(1)
+            world.claim(1)
+            await until("the claim is noticed", lambda: world.status["phase"] == "Running")
+            world.delete_pod(1, grace=0)
+            await until("a second attempt", lambda: world.status["attempt"] == 2)
+            # Only a watch can have seen that: the reconcile finds no pod.
+            assert world.status["attempts"][0]["reason"] == "Deleted"
+            assert f"{world.name}-1" in inbox.pods
+            assert f"{world.name}-other" not in inbox.pods
+        finally:
+            # Cancelled instead, it would never end.
+            stop.set()
+            await watch
 
 
 async def test_an_unreachable_api_server_is_waited_out_inside_the_process(

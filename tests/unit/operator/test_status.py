@@ -108,6 +108,14 @@ def test_ends_and_suspension_are_events() -> None:
     assert [one.reason for one in told.events(before=calm, after=suspended)] == ["Suspended"]
 
 
+def test_a_task_that_completes_is_one_event_and_its_attempt_none() -> None:
+    calm = status(entry(1), phase=Phase.RUNNING)
+    done = replace(calm, phase=Phase.COMPLETED, message="Done.", attempts=(entry(1, outcome=Outcome.COMPLETED),))
+    assert [(one.reason, one.note) for one in told.events(before=calm, after=done)] == [("Completed", "Done.")]
+    cancelled = replace(done, phase=Phase.CANCELLED, reason="Cancelled", message="By you.")
+    assert [one.action for one in told.events(before=calm, after=cancelled)] == ["End", "Finish"]
+
+
 def test_messages_fit_their_fields() -> None:
     long = status(entry(1, outcome=Outcome.CRASHED, message="ü" * 9999), phase=Phase.PENDING, message="y" * 9999)
     assert max(len(one.message) for one in conditions(long).values()) == told.CONDITION_CHARACTERS
