@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agenttask.agent.checks import check_answer, check_tools
+from agenttask.agent.checks import check_answer, check_model, check_tools
 from agenttask.agent.state import State
 from agenttask.agent.toolbelt import is_guarded
 from agenttask.contract import CONTRACT, Agent, Assignment, Model
@@ -28,6 +28,7 @@ def check(assignment: Assignment) -> Model | None:
     agent = spec.agent
     if agent.model is None:
         raise SpecInvalid("no model: set spec.agent.model, or a default for all tasks")
+    check_model(agent.model)
     check_options(agent.model)
     check_tools(agent)
     check_answer(agent)

@@ -18,7 +18,7 @@ from typing import Any, Final, TextIO
 import httpx
 import msgspec
 
-from agenttask.agent.checks import check_answer, check_schemas, check_tools
+from agenttask.agent.checks import check_answer, check_model, check_schemas, check_tools
 from agenttask.agent.mcp_tools import McpTools
 from agenttask.agent.result import Caller
 from agenttask.agent.tools import Toolbox, told
@@ -67,7 +67,7 @@ async def _problems(path: Path, *, connect: bool, environment: Mapping[str, str]
     elsewhere = spec.code is not None and spec.code.config_map_ref.name not in manifest.config_maps
     if not found and not elsewhere:
         found += await _missing(manifest, spec.agent, environment=environment)
-    if connect:
+    if connect and not found:
         found += [each async for each in _silent(spec.agent, environment=environment)]
     return found
 
@@ -84,6 +84,7 @@ _CHECKS: Final[tuple[Callable[[TaskSpec], None], ...]] = (
     lambda spec: check_tools(spec.agent),
     lambda spec: check_answer(spec.agent),
     lambda spec: check_schemas(spec.agent),
+    lambda spec: check_model(spec.agent.model) if spec.agent.model is not None else None,
     lambda spec: check_options(spec.agent.model) if spec.agent.model is not None else None,
 )
 
@@ -169,7 +170,7 @@ async def _address(url: str) -> str | None:
     try:
         async with asyncio.timeout(SECONDS):
             _, writer = await asyncio.open_connection(parsed.host, port)
-    except (OSError, OverflowError) as error:  # the latter of a port that no host has
+    except OSError as error:
         return f"nobody answers at {parsed.host}:{port}: {type(error).__name__} {error}".rstrip()
     writer.close()
     with contextlib.suppress(OSError):

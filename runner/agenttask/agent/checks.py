@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from agenttask.agent.schema import flaw
 from agenttask.agent.template import TemplateError, names
-from agenttask.contract import FINISH_TOOL, RUNNER_ONLY, Agent, McpServer, Probe, Tool, secrets_of
+from agenttask.contract import FINISH_TOOL, RUNNER_ONLY, Agent, McpServer, Model, Probe, Tool, endpoints_of, secrets_of
 from agenttask.errors import SpecInvalid
 
 
@@ -24,6 +24,12 @@ def check_tools(agent: Agent) -> None:
         secrets_of(agent)
     except ValueError as error:
         raise SpecInvalid(str(error)) from error
+
+
+def check_model(model: Model) -> None:
+    """Raises `SpecInvalid` for a base URL that only looks like one."""
+    for endpoint in endpoints_of(model):
+        _check_address(endpoint.base_url, of="the model's baseURL")
 
 
 def check_answer(agent: Agent) -> None:
@@ -66,11 +72,23 @@ def _check_server(server: McpServer, agent: Agent) -> None:
         raise SpecInvalid(f"{of}: exactly one of url and command is needed")
     _check_command(server.command, of=of)
     _check_passed(server.pass_env, of=of)
+    if server.url is not None:
+        _check_address(server.url, of=of)
 
 
 def _check_command(words: Sequence[str] | None, *, of: str) -> None:
     if any("\0" in word for word in words or ()):
         raise SpecInvalid(f"{of}: a command cannot have NUL characters in it")
+
+
+def _check_address(url: str, *, of: str) -> None:
+    """Brackets may hold no IPv6 address, and a port may be none."""
+    try:
+        port = urlsplit(url).port
+    except ValueError as error:
+        raise SpecInvalid(f"{of}: {url} is no address: {error}") from error
+    if port == 0:
+        raise SpecInvalid(f"{of}: {url} is no address: there is no port 0")
 
 
 def _check_passed(names: Sequence[str], *, of: str) -> None:
@@ -88,13 +106,13 @@ def _check_means(means: Tool | Probe, *, tool: Tool, of: str) -> None:
         raise SpecInvalid(f"{of}: to sleep twice does no harm; it needs no probe")
     _check_command(means.command, of=of)
     if means.http is not None:
+        _check_address(means.http.url, of=of)
         try:
             asked = sorted(names([means.http.url, means.http.body]))
-            host = urlsplit(means.http.url).netloc
-        except (TemplateError, ValueError) as error:  # the latter of brackets that hold no IPv6 address
+        except TemplateError as error:
             raise SpecInvalid(f"{of}: {error}") from error
         _check_names(asked, tool=tool, of=of)
-        if "{{" in host:
+        if "{{" in urlsplit(means.http.url).netloc:
             raise SpecInvalid(f"{of}: an argument cannot say which host is asked")
 
 

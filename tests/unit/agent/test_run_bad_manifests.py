@@ -41,7 +41,12 @@ CASES = {
         tool=tool(url="http://tool.test/{{m}}", type="object", properties={"n": {}}), reason="SpecInvalid", says="{{m}}"
     ),
     "brackets that hold no address": Case(
-        tool=tool(url="http://[::1/x"), reason="SpecInvalid", says="tool echo: Invalid IPv6 URL"
+        tool=tool(url="http://[::1/x"),
+        reason="SpecInvalid",
+        says="http://[::1/x is no address: Invalid IPv6 URL",
+    ),
+    "a port that there is not": Case(
+        tool=tool(url="http://tool.test:99999/x"), reason="SpecInvalid", says="is no address: Port out of range 0-65535"
     ),
     "a wrong key": Case(status=401, reason="ModelDenied", says="401", calls=1),
     "a model that there is not": Case(status=404, reason="ModelNotFound", says="404", calls=1),
