@@ -35,7 +35,7 @@ test-deep: .venv ## Play a hundred thousand calls of rival writers on one log, a
 	DEEP=1 $(RUN) pytest -s tests/unit/log/test_log_machine.py tests/api/store/test_log_machine_on_servers.py \
 		tests/api/store/test_log_rivals.py
 
-test-faults: .venv peers fresh-cluster ## Kill the operator at every write, and worse; some fifteen minutes; SEED=… repeats the random part
+test-faults: .venv peers fresh-cluster ## Kill the operator at every write, and worse; half an hour; SEED=… repeats the random part
 	FAULTS=all $(RUN) pytest -s tests/api/operator/faults
 
 test-api: .venv peers fresh-cluster ## Run the tests that need an API server or an S3 server
