@@ -42,9 +42,14 @@ class Clock:
     """The real time, ahead by as much as a test wants."""
 
     ahead: timedelta = timedelta()
+    stopped: datetime | None = None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return (self.stopped or datetime.now(UTC)) + self.ahead
+
+    def stop(self) -> None:
+        """No time passes from now on, however slow the machine."""
+        self.stopped = datetime.now(UTC)
 
     def pass_by(self, seconds: float) -> None:
         self.ahead += timedelta(seconds=seconds)

@@ -145,6 +145,7 @@ async def crashes(life: Life) -> None:
 
 async def crash_and_wait(life: Life) -> None:
     """A runner crashes, its pod goes, and the next attempt is not due yet."""
+    life.clock.stop()
     life.apply()
     await life.settle()
     await life.begin(1, step=1)
