@@ -138,6 +138,13 @@ class Api:
                 return found
             more["continue"] = token
 
+    async def server_cpu_seconds(self) -> float:
+        """Processor time that the API server has used since it started."""
+        async with self._http.get(f"{self._host}/metrics") as answer:
+            answer.raise_for_status()
+            lines = (await answer.text()).splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith("process_cpu_seconds_total "))
+
     async def remove(self, path: str) -> None:
         """Delete an object, or all of a collection, and what it owns after it; what is gone already is fine."""
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}

@@ -44,7 +44,7 @@ class Bench:
 async def throughput(bench: Bench, *, system: System, count: int) -> Figures:
     """Make objects as fast as the server takes them; each one's pod runs for a second."""
     async with _stage(bench, system=system) as (board, _):
-        before = await bench.operator.usage()
+        before, served = await bench.operator.usage(), await bench.api.server_cpu_seconds()
         began = time.monotonic()
         await _create(bench, system=system, count=count, ends=True)
         created = time.monotonic()
@@ -53,6 +53,7 @@ async def throughput(bench: Bench, *, system: System, count: int) -> Figures:
             "created per second": count / (created - began),
             "starts per second": count / (max(board.ran.values()) - began),
             "completions per second": count / (max(board.done.values()) - began),
+            "API server CPU ms each": 1000 * (await bench.api.server_cpu_seconds() - served) / count,
         }
         if system is bench.tasks:
             await asyncio.sleep(_QUIET_SECONDS)
