@@ -25,8 +25,14 @@ demo: .venv ## See an agent lose its pod, and its node, and go on
 	if [ $$status -eq 3 ]; then echo "Without a cluster: the same story as a process on this machine."; $(RUN) python -m examples.demo --local; \
 	elif [ $$status -ne 0 ]; then exit $$status; else source .cluster/env; $(RUN) python -m examples.demo; fi
 
-test: .venv peers fresh-cluster ## Run all tests: unit, against a real API server, on a real cluster
-	$(RUN) pytest
+# In two processes, since the one waits for the cluster most of its time; the other needs it for its S3 server alone.
+ON_NODES := tests/api/chart tests/api/crd tests/api/operator tests/e2e
+OFF_NODES := tests/unit tests/model tests/api/runner tests/api/store
+test: .venv peers ## Run all tests: unit, against a real API server, on a real cluster
+	@[ -e .cluster/env ] || trap '$(RUN) python -m tests.cluster down' EXIT; \
+	$(RUN) python -m tests.cluster up; mkdir -p build; \
+	$(RUN) pytest -p no:cacheprovider $(OFF_NODES) > build/test.log 2>&1 & other=$$!; \
+	status=0; $(RUN) pytest $(ON_NODES) || status=$$?; wait $$other || status=$$?; cat build/test.log; exit $$status
 
 test-unit: .venv ## Run the tests that need nothing but Python
 	$(RUN) pytest tests/unit

@@ -39,6 +39,8 @@ DRAIN_SECONDS: Final = 15
 LAST_WORDS_SECONDS: Final = 5
 """For how long a part that failed may take to say so."""
 CONFLICT_SECONDS: Final = 0.05
+SHOWN_SECONDS: Final = 0.5
+"""How soon a key comes again unless an event brings it: a watch shows what a reconcile has made, and more with it."""
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ async def work(*, queue: Queue[Key], reconciler: Reconciler, counts: Metrics | N
         else:
             queue.succeeded(key)
             if after is not None:
-                queue.add_after(key, seconds=after)
+                queue.add_after(key, seconds=max(after, SHOWN_SECONDS))
         finally:
             counts.observe(metrics.RECONCILE, value=time.monotonic() - begun)
             queue.done(key)
