@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import queue
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,36 @@ class Answer:
         return str(self.body.get("message", ""))
 
 
+class Sessions:
+    """Sessions that are used again, each by one thread at a time.
+
+    A session may be used by many at once, but what one of them closes as idle another one may just have been given.
+    """
+
+    def __init__(self, make: Callable[[], httpx.Client]) -> None:
+        self._make = make
+        self._all: list[httpx.Client] = []
+        self._free: queue.SimpleQueue[httpx.Client] = queue.SimpleQueue()
+
+    @contextmanager
+    def borrowed(self) -> Iterator[httpx.Client]:
+        """One that nobody else has."""
+        try:
+            http = self._free.get_nowait()
+        except queue.Empty:
+            http = self._make()
+            self._all.append(http)
+        try:
+            yield http
+        finally:
+            self._free.put(http)
+
+    def close(self) -> None:
+        """Close all of them; none is in use."""
+        for http in self._all:
+            http.close()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Client:
     """One identity at one API server."""
@@ -47,9 +78,9 @@ class Client:
     """Trusts the same authority and shows no client certificate."""
     token: str | None = None
     impersonated: str | None = None
-    kept: httpx.Client | None = None
+    kept: Sessions | None = None
     """Connections to use again, of `keeping`; else each request opens its own, which takes longer than the request."""
-    kept_anonymous: httpx.Client | None = None
+    kept_anonymous: Sessions | None = None
     """The same for those who come with a token."""
 
     @classmethod
@@ -79,8 +110,11 @@ class Client:
     @contextmanager
     def keeping(self) -> Iterator[Client]:
         """The same identity for thousands of requests, on any threads: connections are kept until the block ends."""
-        with self._session(self.context) as http, self._session(self.anonymous) as anonymous:
-            yield replace(self, kept=http, kept_anonymous=anonymous)
+        with (
+            closing(Sessions(lambda: self._session(self.context))) as kept,
+            closing(Sessions(lambda: self._session(self.anonymous))) as anonymous,
+        ):
+            yield replace(self, kept=kept, kept_anonymous=anonymous)
 
     def _session(self, context: ssl.SSLContext) -> httpx.Client:
         return httpx.Client(base_url=self.host, verify=context, timeout=60, trust_env=False)
@@ -102,7 +136,7 @@ class Client:
         if self.impersonated is not None:
             headers["Impersonate-User"] = self.impersonated
         content = None if body is None else json.dumps(body)
-        with nullcontext(self.kept) if self.kept is not None else self._session(self.context) as http:
+        with self.kept.borrowed() if self.kept is not None else self._session(self.context) as http:
             got = http.request(method, path, content=content, headers=headers, params=params)
         return Answer(status=got.status_code, body=got.json() if got.content else {})
 

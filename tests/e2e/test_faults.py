@@ -128,7 +128,7 @@ def test_a_task_goes_on_from_its_recorded_checkpoint_when(
     recorded = task.status()["checkpoint"]["key"]
 
     fault.strike(world, pod)
-    task.wait_attempt(fault.attempts)
+    task.wait_claimed(fault.attempts)
     witness.model.release(task.model)
 
     status = task.wait_finished()

@@ -29,7 +29,7 @@ def kill_during_a_call(task: Task, *, call: int, attempt: int, model: ScriptedMo
     api.delete(Kind.POD, pod["name"], namespace=task.namespace, grace_seconds=0)
     # The kubelet makes two seconds of the grace of zero, in which the call could be answered.
     kill(with_environment(ENV_POD_UID, pod["uid"]))
-    task.wait_attempt(attempt + 1)
+    task.wait_claimed(attempt + 1)
 
 
 @pytest.mark.needs_nodes

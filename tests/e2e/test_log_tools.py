@@ -17,7 +17,7 @@ def test_agenttask_log_reads_a_task_of_the_cluster_by_its_name_with_the_users_ow
     task = start("looked-at", twelve_replies(), hold_after=3)
     until(lambda: model.begun(task.model) >= 3, what="model call 3", seen=task.describe)
     api.delete(Kind.POD, task.pod()["metadata"]["name"], namespace=task.namespace, grace_seconds=0)
-    task.wait_attempt(2)
+    task.wait_claimed(2)
     model.release(task.model)
     status = task.wait_finished()
 

@@ -34,7 +34,7 @@ def test_a_task_outlives_a_stopped_node_and_the_old_runner_ends_fenced_when_the_
     with PodWatch(api=api, namespace=task.namespace) as watch:
         cluster.stop_node(node=node)
         try:
-            task.wait_attempt(2)
+            task.wait_claimed(2)
             witness.model.release(task.model)
             assert refusal_of_a_status_write(api, task, token=token) in (401, 422)
             status = task.wait_finished()

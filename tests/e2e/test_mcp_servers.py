@@ -52,7 +52,7 @@ def test_real_mcp_servers_over_both_transports_killed_and_restarted_with_the_pod
 
     api.delete(Kind.POD, task.pod()["metadata"]["name"], namespace=task.namespace, grace_seconds=0)
     everything.restart()
-    task.wait_attempt(2)
+    task.wait_claimed(2)
     witness.model.release(task.model)
 
     status = task.wait_finished()

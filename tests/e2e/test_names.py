@@ -43,7 +43,7 @@ def test_a_foreign_pod_that_has_the_next_attempts_name_burns_the_number_and_the_
     mine = task.pod()
     foreign = api.create(Kind.POD, sleeper("shadowed-2", image=mine["spec"]["containers"][0]["image"]), namespace=home)
     api.delete(Kind.POD, mine["metadata"]["name"], namespace=home, grace_seconds=0)
-    task.wait_attempt(3)
+    task.wait_claimed(3)
     model.release(task.model)
 
     status = task.wait_finished()

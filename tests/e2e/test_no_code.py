@@ -53,7 +53,7 @@ def test_a_prompt_and_a_python_tool_come_from_config_maps_and_the_answer_is_json
     api.merge(Kind.CONFIG_MAP, "prompts", {"data": {"doubling": "Halve what is there."}}, namespace=home)
     struck = task.status()["attempt"]
     api.delete(Kind.POD, task.pod()["metadata"]["name"], namespace=home, grace_seconds=0)
-    task.wait_attempt(struck + 1)
+    task.wait_claimed(struck + 1)
     witness.model.release(task.model)
 
     status = task.wait_finished()

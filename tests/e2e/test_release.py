@@ -68,7 +68,7 @@ def test_a_running_task_stays_with_its_bucket_when_an_upgrade_changes_the_defaul
     release.upgrade(elsewhere)
     pod = task.pod()["metadata"]["name"]
     api.delete(Kind.POD, pod, namespace=task.namespace, grace_seconds=0)
-    task.wait_attempt(2)  # its pod is made by the upgraded operator
+    task.wait_claimed(2)  # its pod is made by the upgraded operator
     witness.model.release(task.model)
     status = task.wait_finished()
     later = start("later", [says("elsewhere")])

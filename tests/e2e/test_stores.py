@@ -39,7 +39,7 @@ def goes_on_without_its_pod(task: Task, *, api: Api, model: ScriptedModel) -> Ob
     pod = task.pod()
     recorded = task.status()["checkpoint"]["seq"]
     api.delete(Kind.POD, pod["metadata"]["name"], namespace=task.namespace, grace_seconds=0)
-    task.wait_attempt(2)
+    task.wait_claimed(2)
     model.release(task.model)
 
     status = task.wait_finished()

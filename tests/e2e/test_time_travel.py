@@ -59,7 +59,7 @@ def test_a_finished_task_that_is_gone_is_asked_more_and_the_fork_survives_its_po
     fork = start("heir", [*twelve_replies(), says("Yes.")], hold_after=0, spec=spec)
     until(lambda: model.begun(fork.model) == 1, what="it calls the model", seen=fork.describe)
     api.delete(Kind.POD, fork.pod()["metadata"]["name"], namespace=fork.namespace, grace_seconds=0)
-    fork.wait_attempt(2)
+    fork.wait_claimed(2)
     model.release(fork.model)
     after = fork.wait_finished()
 

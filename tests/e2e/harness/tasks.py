@@ -193,14 +193,17 @@ class Task:
         what = f"{self.name} is Stalled/{reason}"
         return until(stalled, what=what, within_seconds=within_seconds, seen=self.describe)
 
-    def wait_attempt(self, attempt: int) -> Object:
-        """Wait until this attempt, or a later one, was raised; return the status."""
+    def wait_claimed(self, attempt: int) -> Object:
+        """Wait until this attempt, or a later one, holds the log; return the status.
 
-        def raised() -> Object | None:
+        Until then its predecessor, whose pod may be gone and whose process is not, can still end the run.
+        """
+
+        def claimed() -> Object | None:
             status = self.status()
-            return status if status.get("attempt", 0) >= attempt else None
+            return status if status.get("checkpoint", {}).get("attempt", 0) >= attempt else None
 
-        return until(raised, what=f"{self.name} reaches attempt {attempt}", seen=self.describe)
+        return until(claimed, what=f"attempt {attempt} of {self.name} holds the log", seen=self.describe)
 
     def wait_told_to_stop(self) -> None:
         """Wait until none of its pods may begin something: each has ended, or is on its way out."""
