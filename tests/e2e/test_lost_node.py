@@ -5,15 +5,14 @@ from __future__ import annotations
 import random
 
 import pytest
-from agenttask.contract import ENV_POD_UID, RUNNER_MANAGER, Exit
+from agenttask.contract import RUNNER_MANAGER, Exit
 
 from tests.cluster.provider import Provider
 from tests.e2e.conftest import Start, Witnesses
 from tests.e2e.harness.kube import Api, Kind, Object
-from tests.e2e.harness.processes import with_environment
 from tests.e2e.harness.tasks import TWELVE_STEPS, Task, twelve_answer, twelve_replies
 from tests.e2e.harness.wait import until
-from tests.e2e.harness.watch import PodWatch
+from tests.e2e.harness.zombie import asleep
 
 
 @pytest.mark.needs_nodes
@@ -28,28 +27,18 @@ def test_a_task_outlives_a_stopped_node_and_the_old_runner_ends_fenced_when_the_
         seen=task.describe,
     )
     pod = task.pod()
-    uid, node = pod["metadata"]["uid"], pod["spec"]["nodeName"]
     token = token_like(pod, api=api)
 
-    with PodWatch(api=api, namespace=task.namespace) as watch:
-        cluster.stop_node(node=node)
-        try:
-            task.wait_claimed(2)
-            witness.model.release(task.model)
-            assert refusal_of_a_status_write(api, task, token=token) in (401, 422)
-            status = task.wait_finished()
-            # The runner first: it is to find the log taken, not to be told by its kubelet.
-            cluster.resume_node(node=node, pods_only=True)
-            until(lambda: not with_environment(ENV_POD_UID, uid), what="the old runner ends")
-        finally:
-            cluster.resume_node(node=node)
-        code = until(lambda: watch.exit_code(uid=uid), what="its kubelet reports its end")
-    cluster.wait_ready(node=node, seconds=60)
+    with asleep(pod, api=api, cluster=cluster) as zombie:
+        task.wait_claimed(2)
+        witness.model.release(task.model)
+        assert refusal_of_a_status_write(api, task, token=token) in (401, 422)
+        status = task.wait_finished()
 
-    assert code == Exit.FENCED, "it ended before its kubelet ran again, so nobody else had told it to"
+    assert zombie.code == Exit.FENCED, "it ended before its kubelet ran again, so nobody else had told it to"
     assert (status["phase"], status["result"]["answer"]) == ("Completed", twelve_answer())
     assert (status["attempt"], status["counts"]["failures"]) == (2, 0)
-    assert [pod["spec"]["nodeName"] for pod in task.pods(attempt=2)] != [node]
+    assert [other["spec"]["nodeName"] for other in task.pods(attempt=2)] != [pod["spec"]["nodeName"]]
     log = witness.bucket.log(task)
     second = log.claim(2)
     assert second is not None

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from agenttask.contract import ENV_POD_UID, Exit
+from agenttask.contract import Exit
 from agenttask.log.record import Kind as RecordKind
 
 from tests.cluster.environment import Environment
@@ -15,11 +15,10 @@ from tests.e2e.conftest import Start, Witnesses, furnish
 from tests.e2e.harness.kube import Api, Kind, Object
 from tests.e2e.harness.model import ScriptedModel, says
 from tests.e2e.harness.operator import Operator
-from tests.e2e.harness.processes import with_environment
 from tests.e2e.harness.release import Release
 from tests.e2e.harness.tasks import TWELVE_STEPS, Task, manifest, model_of, twelve_replies
 from tests.e2e.harness.wait import until
-from tests.e2e.harness.watch import PodWatch
+from tests.e2e.harness.zombie import asleep
 
 DELETE: Object = {"checkpoint": {"onDelete": "Delete"}}
 FINALIZER = "agenttask.dev/purge"
@@ -65,25 +64,15 @@ def test_a_runner_that_slept_through_the_purge_of_its_log_writes_nothing_back(
         seen=task.describe,
     )
     pod, place = task.pod(), witness.bucket.place(task)
-    uid, node = pod["metadata"]["uid"], pod["spec"]["nodeName"]
 
-    with PodWatch(api=api, namespace=task.namespace) as watch:
-        cluster.stop_node(node=node)
-        try:
-            task.delete()
-            until(lambda: gone(task), what="the task goes", seen=lambda: seen(task))
-            left = witness.bucket.below(place)
-            assert set(witness.bucket.kinds(place)) == {RecordKind.CLAIM}
-            witness.model.release(task.model)
-            # The runner first: it is to find the log taken, not to be told by its kubelet.
-            cluster.resume_node(node=node, pods_only=True)
-            until(lambda: not with_environment(ENV_POD_UID, uid), what="the old runner ends")
-        finally:
-            cluster.resume_node(node=node)
-        code = until(lambda: watch.exit_code(uid=uid), what="its kubelet reports its end")
-    cluster.wait_ready(node=node, seconds=60)
+    with asleep(pod, api=api, cluster=cluster) as zombie:
+        task.delete()
+        until(lambda: gone(task), what="the task goes", seen=lambda: seen(task))
+        left = witness.bucket.below(place)
+        assert set(witness.bucket.kinds(place)) == {RecordKind.CLAIM}
+        witness.model.release(task.model)
 
-    assert code == Exit.FENCED, "it ended before its kubelet ran again, so nobody else had told it to"
+    assert zombie.code == Exit.FENCED, "it ended before its kubelet ran again, so nobody else had told it to"
     assert witness.bucket.below(place) == left
     assert gone(task)
 
