@@ -1,4 +1,4 @@
-"""Programs built from the Go module proxy: the control plane, its tools and the S3 server.
+"""What comes from the Go module proxy: the control plane, its tools, the S3 server, and files of other projects.
 
 One module per program under `go/`, since one module for all would let version selection move the k8s.io packages.
 What is built is kept in the cache, keyed by the module's files, the flags and the Go version.
@@ -7,6 +7,7 @@ What is built is kept in the cache, keyed by the module's files, the flags and t
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -88,6 +89,18 @@ def provide(sources: tuple[Source, ...]) -> None:
             link = BIN / program
             link.unlink(missing_ok=True)
             link.symlink_to(folder / program)
+
+
+def files(*, module: str, of: str) -> Path:
+    """Folder with a project's files as they are, in the version that one of our modules asks for.
+
+    Args:
+        module: folder under tests/cluster that holds go.mod and go.sum.
+        of: the Go module of that project.
+    """
+    environment = {**os.environ, "GOFLAGS": "", "GOWORK": "off"}
+    told = run(_go(), "mod", "download", "-json", of, cwd=Path(__file__).parent / module, env=environment)
+    return Path(json.loads(told)["Dir"])
 
 
 def program(name: str) -> Path:

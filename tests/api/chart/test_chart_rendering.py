@@ -252,6 +252,7 @@ REFUSALS: Final[dict[str, tuple[Object, str]]] = {
     "a log nobody can write": ({"log.format": "xml"}, "format"),
     "a namespace that cannot be": ({"watchNamespaces": ["Blue"]}, "watchNamespaces"),
     "a namespace named twice": ({"watchNamespaces": ["blue", "blue"]}, "watchNamespaces"),
+    "a pace no Prometheus knows": ({"metrics.serviceMonitor.interval": "1s1m"}, "interval"),
     "no workers": ({"workers": 0}, "workers"),
     "a resync that never rests": ({"resyncSeconds": 1}, "resyncSeconds"),
     "an unknown pull policy": ({"image.runner.pullPolicy": "Sometimes"}, "pullPolicy"),

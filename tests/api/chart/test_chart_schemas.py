@@ -13,8 +13,9 @@ from typing import Any, Final
 import pytest
 from jsonschema import Draft7Validator
 
-from tests.api.charts import CHART, IMAGES, Helm, settings
-from tests.api.client import APPLY, Client, Object
+from tests.api.chart.conftest import MONITORING
+from tests.api.charts import CHART, IMAGES, Helm, only, settings
+from tests.api.client import APPLY, Answer, Client, Object
 
 ONCE: Final = ("crds.enabled", "admission.enabled", "rbac.aggregateClusterRoles")
 MODEL: Final = {
@@ -55,27 +56,14 @@ CLUSTER_WIDE: Final = {
     "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
     "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
 }
-OF_OTHERS: Final = {"ServiceMonitor"}
-"""Kinds whose schema the cluster has not: those of operators that are not installed."""
 
 
 @pytest.mark.parametrize("sentence", VALUES)
-def test_the_server_takes_every_object(helm: Helm, chart: Path, sentence: str) -> None:
+def test_the_server_takes_every_object(helm: Helm, chart: Path, monitoring: str, sentence: str) -> None:
     admin = Client.from_kubeconfig(helm.kubeconfig)
     refused = {}
-    for one in objects(helm, chart, VALUES[sentence]):
-        if one["kind"] in OF_OTHERS:
-            continue
-        answer = admin.send(
-            "PATCH",
-            path_of(one),
-            body=one,
-            content_type=APPLY,
-            fieldManager="test",
-            force="true",
-            dryRun="All",
-            fieldValidation="Strict",
-        )
+    for one in objects(helm, chart, VALUES[sentence], monitoring=monitoring):
+        answer = dry_run(admin, one)
         if not answer.accepted:
             refused[one["kind"], one["metadata"]["name"]] = answer.message
     assert refused == {}
@@ -86,26 +74,51 @@ def test_helms_own_lint_has_nothing_to_say(helm: Helm, sentence: str) -> None:
     helm.run("lint", CHART, "--strict", *settings({**IMAGES, **VALUES[sentence]}))
 
 
-def test_a_field_that_no_schema_knows_is_refused_by_the_check(helm: Helm, chart: Path) -> None:
+def test_a_field_that_no_schema_knows_is_refused_by_the_check(helm: Helm, chart: Path, monitoring: str) -> None:
     admin = Client.from_kubeconfig(helm.kubeconfig)
-    (deployment,) = (one for one in objects(helm, chart, {}) if one["kind"] == "Deployment")
+    made = objects(helm, chart, VALUES["in production"], monitoring=monitoring)
+    deployment, monitor = only(made, "Deployment"), only(made, "ServiceMonitor")
     deployment["spec"]["template"]["spec"]["nodeSelectr"] = {}
-    more = {"fieldManager": "test", "dryRun": "All", "fieldValidation": "Strict"}
-    answer = admin.send("PATCH", path_of(deployment), body=deployment, content_type=APPLY, **more)
-    assert "nodeSelectr" in answer.message
+    assert "nodeSelectr" in dry_run(admin, deployment).message
+    monitor["spec"]["endpoints"][0]["intervl"] = "30s"
+    assert "intervl" in dry_run(admin, monitor).message
+
+
+@pytest.mark.parametrize("interval", ["500ms", "1h1m30s"])
+def test_an_interval_that_the_chart_takes_is_one_for_prometheus(
+    helm: Helm, chart: Path, monitoring: str, interval: str
+) -> None:
+    values = {**VALUES["in production"], "metrics.serviceMonitor.interval": interval}
+    monitor = only(objects(helm, chart, values, monitoring=monitoring), "ServiceMonitor")
+    assert dry_run(Client.from_kubeconfig(helm.kubeconfig), monitor).accepted
 
 
 def test_the_schema_of_the_values_is_one() -> None:
     Draft7Validator.check_schema(json.loads((CHART / "values.schema.json").read_text()))
 
 
-def objects(helm: Helm, chart: Path, values: Object) -> list[Object]:
-    """All the chart renders, in a namespace that is there."""
+def objects(helm: Helm, chart: Path, values: Object, *, monitoring: str) -> list[Object]:
+    """All the chart renders, in a namespace that is there, ServiceMonitors in an API group that is."""
     made: list[Object] = helm.render(chart, **values)
     for one in made:
+        one["apiVersion"] = one["apiVersion"].replace(MONITORING, monitoring)
         if one["metadata"].get("namespace") == "agenttask-system":
             one["metadata"]["namespace"] = "default"
     return made
+
+
+def dry_run(admin: Client, one: Object) -> Answer:
+    """What the server would say of a server-side apply of the object."""
+    return admin.send(
+        "PATCH",
+        path_of(one),
+        body=one,
+        content_type=APPLY,
+        fieldManager="test",
+        force="true",
+        dryRun="All",
+        fieldValidation="Strict",
+    )
 
 
 def path_of(one: Any) -> str:
