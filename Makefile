@@ -15,7 +15,7 @@ ifneq ($(NODE),node)
 export PATH := $(CURDIR)/.cache/node/bin:$(PATH)
 endif
 
-.PHONY: help demo test test-unit test-deep test-faults test-api test-e2e lint format bench bench-log bench-savings bench-operator cluster-up cluster-down reload images
+.PHONY: help demo test test-unit test-deep test-faults test-kueue test-api test-e2e lint format bench bench-log bench-savings bench-operator cluster-up cluster-down reload images
 
 help: ## Show what there is to type
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1 # \2/' | column -t -s'#'
@@ -43,6 +43,9 @@ test-deep: .venv ## Play a hundred thousand calls of rival writers on one log, a
 
 test-faults: .venv peers fresh-cluster ## Kill the operator at every write, and worse; half an hour; SEED=… repeats the random part
 	FAULTS=all $(RUN) pytest -s tests/api/operator/faults
+
+test-kueue: .venv peers fresh-cluster ## Run the tests of tasks in a queue of Kueue's, which is built first; 2 minutes more
+	$(RUN) pytest tests/e2e/test_kueue.py
 
 test-api: .venv peers fresh-cluster ## Run the tests that need an API server or an S3 server
 	$(RUN) pytest tests/api

@@ -46,8 +46,9 @@ _TARGETED: Final = {
     "DeletionByTaintManager": Reason.NODE_TAINTED,
     "DeletionByPodGC": Reason.NODE_LOST,
     "TerminationByKubelet": Reason.NODE_PRESSURE,
+    "WorkloadEvictedDueToPreempted": Reason.PREEMPTED,
 }
-"""Reasons of the pod condition DisruptionTarget."""
+"""Reasons of the pod conditions DisruptionTarget and, the last one, TerminationTarget, which Kueue sets."""
 
 _POD_REASONS: Final = {
     "Evicted": Reason.NODE_PRESSURE,

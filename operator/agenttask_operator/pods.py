@@ -30,6 +30,7 @@ _TOKEN_SECONDS: Final = 3600
 _CODE: Final = "agenttask-code"
 _PROMPT: Final = "agenttask-prompt"
 _PROGRAM: Final = "agenttask-program"
+_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 _PASSED_THROUGH: Final = (
     "nodeSelector",
     "affinity",
@@ -162,7 +163,7 @@ def _manifest(*, task: Task, plan: Plan, settings: Settings, attempt: int, with_
             "name": contract.pod_name(task=meta.name, attempt=attempt),
             "namespace": meta.namespace,
             "labels": {
-                **user.get("labels", {}),
+                **_labels(user, plan),
                 "app.kubernetes.io/name": "agenttask-runner",
                 "app.kubernetes.io/managed-by": contract.OPERATOR_MANAGER,
                 contract.LABEL_TASK: meta.name,
@@ -188,6 +189,12 @@ def _manifest(*, task: Task, plan: Plan, settings: Settings, attempt: int, with_
         },
         "spec": _pod_spec(user=_given(user, task=task), plan=plan, settings=settings),
     }
+
+
+def _labels(user: Mapping[str, Any], plan: Plan) -> Mapping[str, Any]:
+    """The user's; a purge, which is over in seconds and may try for minutes only, waits in no queue for its place."""
+    labels: Mapping[str, Any] = user.get("labels", {})
+    return {key: value for key, value in labels.items() if plan.command != "purge" or key != _QUEUE}
 
 
 def _given(user: Mapping[str, Any], *, task: Task) -> Mapping[str, Any]:

@@ -159,9 +159,13 @@ def held_up(view: View) -> Verdict | None:
 def unscheduled(view: View) -> Verdict | None:
     """The scheduler has not placed the pod, and says why. Nothing is wrong with the task: not a stall."""
     condition = view.pod.condition("PodScheduled") if view.pod is not None else None
-    if condition is None or condition.status == "True" or condition.reason not in _UNSCHEDULED:
+    if view.pod is None or condition is None or condition.status == "True" or condition.reason not in _UNSCHEDULED:
         return None
-    saying = Saying(_UNSCHEDULED[condition.reason], condition.message or condition.reason)
+    message, gates = condition.message or condition.reason, view.pod.spec.scheduling_gates
+    if gates:
+        # Whose they are, which the scheduler does not say.
+        message = f"{message}: {', '.join(gate.name for gate in gates)}"
+    saying = Saying(_UNSCHEDULED[condition.reason], message)
     return Verdict(phase=view.starting_phase, saying=saying, status=view.status, live=True)
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,7 @@ class Authority:
 
     folder: Path
     name: str
-    key: ec.EllipticCurvePrivateKey
+    key: Key
     certificate: x509.Certificate
 
     @property
@@ -30,17 +32,24 @@ class Authority:
         return self.folder / f"{self.name}.crt"
 
     @classmethod
-    def create(cls, *, folder: Path, name: str) -> Authority:
-        """Make an authority and write its files."""
+    def create(cls, *, folder: Path, name: str, hosts: Sequence[str] = (), key: Key | None = None) -> Authority:
+        """Make an authority and write its files.
+
+        Args:
+            folder: where they go.
+            name: of the files and of the authority.
+            hosts: names among its subject's alternatives, for those who look for one there.
+            key: for those who want another kind than an elliptic curve.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = _subject(common_name=name, organization=None)
-        certificate = (
+        builder = (
             _builder(subject=subject, issuer=subject, key=key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_usage(authority=True), critical=True)
-            .sign(key, hashes.SHA256())
         )
+        certificate = _named(builder, hosts=hosts).sign(key, hashes.SHA256())
         _write(folder=folder, name=name, key=key, certificate=certificate)
         return cls(folder=folder, name=name, key=key, certificate=certificate)
 
@@ -55,11 +64,8 @@ class Authority:
         builder = builder.add_extension(_usage(authority=False), critical=True).add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
-        if hosts:
-            builder = builder.add_extension(
-                x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False
-            )
-        _write(folder=self.folder, name=name, key=key, certificate=builder.sign(self.key, hashes.SHA256()))
+        certificate = _named(builder, hosts=hosts).sign(self.key, hashes.SHA256())
+        _write(folder=self.folder, name=name, key=key, certificate=certificate)
 
 
 def service_account_keys(*, folder: Path) -> None:
@@ -95,7 +101,7 @@ def kubeconfig(*, path: Path, server: str, folder: Path, name: str) -> None:
     path.chmod(0o600)
 
 
-def _builder(*, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(*, subject: x509.Name, issuer: x509.Name, key: Key) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -106,6 +112,12 @@ def _builder(*, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePriv
         .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + datetime.timedelta(days=365))
     )
+
+
+def _named(builder: x509.CertificateBuilder, *, hosts: Sequence[str]) -> x509.CertificateBuilder:
+    if not hosts:
+        return builder
+    return builder.add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
 
 
 def _subject(*, common_name: str, organization: str | None) -> x509.Name:
@@ -136,13 +148,13 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _pem(key: Key) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
 
 
-def _write(*, folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+def _write(*, folder: Path, name: str, key: Key, certificate: x509.Certificate) -> None:
     secret = folder / f"{name}.key"
     secret.touch(mode=0o600)
     secret.write_bytes(_pem(key))

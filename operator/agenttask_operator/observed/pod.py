@@ -62,10 +62,17 @@ class PodCondition(Read, frozen=True, kw_only=True):
     last_transition_time: datetime | None = None
 
 
+class SchedulingGate(Read, frozen=True, kw_only=True):
+    """What has to be taken off before a node is chosen."""
+
+    name: str
+
+
 class PodSpec(Read, frozen=True, kw_only=True):
     """The part of a pod's spec the operator reads back."""
 
     node_name: str | None = None
+    scheduling_gates: tuple[SchedulingGate, ...] = ()
 
 
 class PodStatus(Read, frozen=True, kw_only=True):

@@ -44,6 +44,7 @@ async def test_the_queue_s_label_reaches_the_pod_and_its_gate_stands_and_is_show
         assert pod["metadata"]["labels"].items() >= QUEUE.items()
         assert gates(queued, 1) == [GATE]
         assert (queued.status["phase"], queued.status["reason"]) == ("Pending", "SchedulingGated")
+        assert GATE in queued.status["message"]
         # A look later, by an operator that remembers nothing, it is as it was: nothing is made again or taken off.
         queued.clock.pass_by(600)
         queued.restart()
@@ -69,7 +70,7 @@ async def test_a_task_whose_quota_is_taken_back_waits_gated_with_its_progress_an
     await queued.settle()
     status = queued.status
     assert (status["phase"], status["reason"], status["attempt"]) == ("Resuming", "SchedulingGated", 2)
-    assert (status["attempts"][0]["outcome"], status["attempts"][0]["reason"]) == ("Disrupted", "Evicted")
+    assert (status["attempts"][0]["outcome"], status["attempts"][0]["reason"]) == ("Disrupted", "Preempted")
     assert status["counts"]["failures"] == 0
     assert gates(queued, 2) == [GATE]
 

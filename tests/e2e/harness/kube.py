@@ -38,6 +38,12 @@ class Kind(Enum):
     JOB = ("/apis/batch/v1", "jobs", True)
     LEASE = ("/apis/coordination.k8s.io/v1", "leases", True)
     CRD = ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions", False)
+    PRIORITY_CLASS = ("/apis/scheduling.k8s.io/v1", "priorityclasses", False)
+    FLAVOR = ("/apis/kueue.x-k8s.io/v1beta2", "resourceflavors", False)
+    CLUSTER_QUEUE = ("/apis/kueue.x-k8s.io/v1beta2", "clusterqueues", False)
+    LOCAL_QUEUE = ("/apis/kueue.x-k8s.io/v1beta2", "localqueues", True)
+    WORKLOAD = ("/apis/kueue.x-k8s.io/v1beta2", "workloads", True)
+    WORKLOAD_PRIORITY = ("/apis/kueue.x-k8s.io/v1beta2", "workloadpriorityclasses", False)
     TASK = ("/apis/agenttask.dev/v1alpha1", "agenttasks", True)
 
     def path(self, *, namespace: str | None, name: str | None = None) -> str:

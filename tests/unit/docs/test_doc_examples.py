@@ -22,7 +22,9 @@ def specs() -> Iterator[tuple[str, dict[str, Any]]]:
     for page in sorted(DOCS.glob("*.md")):
         for number, block in enumerate(BLOCK.findall(page.read_text()), 1):
             for document in yaml.safe_load_all(block):
-                if isinstance(document, dict) and isinstance(document.get("spec"), dict):
+                if not isinstance(document, dict) or document.get("kind", KIND) != KIND:
+                    continue
+                if isinstance(document.get("spec"), dict):
                     yield f"{page.name}, {number}", filled(document["spec"])
 
 

@@ -82,8 +82,12 @@ ROWS: dict[str, tuple[Pod, Want]] = {
         Want(Outcome.DISRUPTED, Reason.NODE_TAINTED, "DeletionByTaintManager"),
     ),
     "a queue took its quota back": (
+        pod(state=exited(143), conditions={"TerminationTarget": ("True", "WorkloadEvictedDueToDeactivated", ago(1))}),
+        Want(Outcome.DISRUPTED, Reason.EVICTED, "WorkloadEvictedDueToDeactivated"),
+    ),
+    "a queue gave its quota to a workload of higher priority": (
         pod(state=exited(143), conditions={"TerminationTarget": ("True", "WorkloadEvictedDueToPreempted", ago(1))}),
-        Want(Outcome.DISRUPTED, Reason.EVICTED, "WorkloadEvictedDueToPreempted"),
+        Want(Outcome.DISRUPTED, Reason.PREEMPTED, "WorkloadEvictedDueToPreempted"),
     ),
     "a disruption condition that does not hold is none": (
         pod(state=exited(1), conditions={"DisruptionTarget": ("False", "", ago(1))}),

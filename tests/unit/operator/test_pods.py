@@ -363,6 +363,14 @@ def test_a_spec_that_cannot_be_carried_out_says_so(row: str) -> None:
         pods.plan(task=given, settings=settings)
 
 
+def test_a_runner_is_queued_by_its_label_and_a_purge_waits_in_no_queue() -> None:
+    spec = {"pod": {"labels": {"kueue.x-k8s.io/queue-name": "blue", "team": "blue"}}}
+    runner, purge = rendered(task(spec=spec)), rendered(task(spec=spec, deleted=NOW))
+    assert runner["metadata"]["labels"].items() >= spec["pod"]["labels"].items()
+    assert "kueue.x-k8s.io/queue-name" not in purge["metadata"]["labels"]
+    assert purge["metadata"]["labels"]["team"] == "blue"
+
+
 def test_the_digest_changes_with_what_the_pod_is_made_from_and_with_nothing_else() -> None:
     def digest(of: Task) -> str:
         return pods.digest(task=of, plan=pods.plan(task=of, settings=SETTINGS), settings=SETTINGS)
