@@ -6,6 +6,7 @@ pod made too late is fenced at its claim or deleted.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -29,11 +30,20 @@ logger = logging.getLogger(__name__)
 class _PatientLease(LeaseLock):  # type: ignore[misc] # the client's types are not followed
     """A lease that takes an unreachable server for a failed attempt: the election would end with the exception."""
 
+    def __init__(
+        self, name: str, namespace: str, identity: str, api: client.ApiClient, *, seen: Callable[[str | None], None]
+    ) -> None:
+        super().__init__(name, namespace, identity, api)
+        self._seen = seen
+
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         try:
             answer: tuple[bool, Any] = await super().get(name, namespace)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return False, ApiException(status=0, reason=repr(error))
+        found, record = answer
+        if found:
+            self._seen(record.holder_identity)
         return answer
 
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:
@@ -57,8 +67,9 @@ class Leadership:
     """The right to work, as long as it is renewed."""
 
     def __init__(self, *, cluster: Cluster, namespace: str, name: str, identity: str) -> None:
-        self._lock = _PatientLease(name, namespace, identity, cluster.api)
+        self._lock = _PatientLease(name, namespace, identity, cluster.api, seen=self._noted)
         self._held = False
+        self._taken = asyncio.Event()
 
     async def hold(self, *, lead: Callable[[], None]) -> None:
         """Wait for the lease, call `lead`, and renew it. Returns when it is lost: then nothing may be done any more."""
@@ -67,19 +78,32 @@ class Leadership:
             self._held = True
             lead()
 
-        async def lost() -> None:
-            self._held = False
-
-        await LeaderElection(
+        election = LeaderElection(
             Config(
                 self._lock,
                 lease_duration=LEASE_SECONDS,
                 renew_deadline=RENEW_SECONDS,
                 retry_period=RETRY_SECONDS,
                 onstarted_leading=won,
-                onstopped_leading=lost,
+                onstopped_leading=None,
             )
-        ).run()
+        )
+        self._taken.clear()
+        # The election would try to renew for all of its deadline, though another has the lease: after a long sleep.
+        works = [asyncio.create_task(election.run()), asyncio.create_task(self._taken.wait())]
+        try:
+            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+            for work in done:
+                work.result()
+        finally:
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
+        self._held = False
+
+    def _noted(self, holder: str | None) -> None:
+        if self._held and holder and holder != self._lock.identity:
+            self._taken.set()
 
     async def release(self) -> None:
         """Give the lease back if it is held, so that the other replica need not wait for it to expire."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agenttask import contract
 from agenttask_operator import cluster, main, settings
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.reconcile import Reconciler
 from msgspec import structs
 
@@ -37,6 +38,7 @@ class OperatorProcess:
     log: Path
     resync_seconds: float
     reconciler: type[Reconciler] = Reconciler
+    calls: type[Cluster] = Cluster
 
     def run(self) -> None:
         """The process's whole life."""
@@ -47,7 +49,7 @@ class OperatorProcess:
         load = settings.load
         # Fewer than 10 s are refused to users.
         settings.load = lambda path: structs.replace(load(path), resync_seconds=self.resync_seconds)
-        vars(main)["Reconciler"] = self.reconciler
+        vars(main).update(Reconciler=self.reconciler, Cluster=self.calls)
         operate(group=self.group, policy=self.policy, port=0)
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import ExitStack
 
 import pytest
 
 from tests.api.crd.installed import Copy
-from tests.api.operator.conftest import RESTRICTED
 from tests.api.operator.faults.history import History
-from tests.api.operator.faults.processes import ProcessStage
+from tests.api.operator.faults.processes import ProcessStage, own_place
+from tests.api.operator.faults.replicas import ReplicaStage
 from tests.api.operator.faults.report import ALL, Report
 from tests.api.operator.faults.runs import Stage
-from tests.api.waiting import until
 
 collect_ignore = [] if ALL else ["test_weakened_operators.py"]
 """Left to `make test-faults`: each costs all plans of a scenario."""
+LEASES_AT_ONCE = 3
 
 
 @pytest.fixture(scope="session")
@@ -37,20 +36,19 @@ def stage(copy: Copy, history: History) -> Stage:
 
 @pytest.fixture(scope="session")
 def process_stage(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessStage]:
-    """The stage of whole processes: they look after a namespace in which nobody else has tasks."""
-    admin, name = stage.copy.admin, f"t{secrets.token_hex(3)}"
-    path = f"/api/v1/namespaces/{name}"
-    admin.must("POST", "/api/v1/namespaces", body={"metadata": {"name": name, "labels": RESTRICTED}})
-    try:
-        # Without it no pod is admitted.
-        until("there is a service account", lambda: admin.send("GET", f"{path}/serviceaccounts/default").accepted)
-        copy = replace(stage.copy, namespace=name)
-        with History(copy) as history:
-            here = replace(stage, copy=copy, history=history)
-            folder = tmp_path_factory.mktemp("operator")
-            yield ProcessStage(learnt=stage, here=here, home=stage.copy.namespace, folder=folder)
-    finally:
-        admin.send("DELETE", path)
+    """The stage of whole processes."""
+    with own_place(stage, folder=tmp_path_factory.mktemp("operator"), made=ProcessStage) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def replica_stages(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ReplicaStage]]:
+    """Stages of two processes each: most of the time they wait for a lease to end, and so they may wait together."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(own_place(stage, folder=tmp_path_factory.mktemp("operators"), made=ReplicaStage))
+            for _ in range(LEASES_AT_ONCE)
+        ]
 
 
 @pytest.fixture(scope="session")

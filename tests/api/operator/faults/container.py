@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Self
 
 import yaml
+from agenttask_operator.cluster import Cluster
 from agenttask_operator.reconcile import Reconciler
 
 from tests.api import forked
@@ -24,11 +27,14 @@ class Container:
     Args:
         proxy: its way to the server; a death there is the process's.
         copy: the API, and the namespace it looks after.
-        home: the namespace of its release, which has its lease.
+        home: the namespace of its lease.
+        lease: its name.
+        pod: whose container it is: what it writes into the lease.
         token: its own.
         folder: for its files.
         resync_seconds: how often it lists everything.
         reconciler: its own, or that of an operator that is wrong on purpose.
+        calls: the same for its calls.
     """
 
     def __init__(
@@ -37,19 +43,23 @@ class Container:
         proxy: Proxy,
         copy: Copy,
         home: str,
+        lease: str,
+        pod: str,
         token: str,
         folder: Path,
         resync_seconds: float,
         reconciler: type[Reconciler],
+        calls: type[Cluster],
     ) -> None:
         self._proxy = proxy
+        self._process: ForkServerProcess | None = None
         self.exit_codes: list[int] = []
         """Of each process that has ended; negative for a signal."""
         self.log = folder / "log"
         config = {
             **CONFIG,
             "watchNamespaces": [copy.namespace],
-            "leaderElection": {"leaseName": f"{home}-agenttask-operator"},
+            "leaderElection": {"leaseName": lease},
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         who = {
@@ -66,12 +76,13 @@ class Container:
                 "KUBECONFIG": str(folder / "kubeconfig"),
                 "AGENTTASK_OPERATOR_CONFIG": str(folder / "config.yaml"),
                 # A container that is started again is the same pod, and need not wait for its own lease.
-                "POD_NAME": "operator",
+                "POD_NAME": pod,
                 "POD_NAMESPACE": home,
             },
             log=self.log,
             resync_seconds=resync_seconds,
             reconciler=reconciler,
+            calls=calls,
         )
 
     async def __aenter__(self) -> Self:
@@ -79,12 +90,29 @@ class Container:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.lose()
+
+    async def lose(self) -> None:
+        """Kill it, and start it no more: its node is gone."""
         self._keeping.cancel()
         await asyncio.gather(self._keeping, return_exceptions=True)
 
+    def pause(self) -> None:
+        """Its process sleeps, as when its machine does."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Its process goes on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
     async def _keep(self) -> None:
         while True:
-            process = await asyncio.to_thread(forked.start, self._program.run)
+            process = self._process = await asyncio.to_thread(forked.start, self._program.run)
             try:
                 await self._death(process)
             finally:

@@ -28,7 +28,7 @@ class Plan:
     looks: int = 1
     """See `Operators.looks`."""
     once: bool = False
-    """Whether it kills or holds the operator exactly once."""
+    """Whether it kills or holds the operator exactly once; a whole process, at least once."""
     lists: bool = False
     """Whether no listing of all pods has ended yet: the operator then lists a task's pods, and reads none by name."""
     watch: Callable[[list[Pod]], list[Pod]] = list

@@ -15,6 +15,7 @@ happens to a request is its `Fate`:
     GONE      answered 410: too old a version was asked for
     STALE     a read answered with what was true before this operator's last write
     HELD      kept until `release`: the operator sleeps while the world goes on
+    LATE      forwarded, and the answer kept until `release`
 
 After a death nothing of that operator passes until `revive`.
 """
@@ -24,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -35,6 +37,8 @@ from agenttask import contract
 from agenttask_operator.cluster import PAGE
 from aiohttp import web
 
+RESYNC: Final = "list every task"
+KEPT: Final = "keep"
 _PASSED_ON: Final = ("Authorization", "Content-Type", "Accept")
 _ANSWERS: Final = {
     "BUSY": (
@@ -62,6 +66,7 @@ class Fate(StrEnum):
     GONE = "GONE"
     STALE = "STALE"
     HELD = "HELD"
+    LATE = "LATE"
 
 
 DEADLY: Final = frozenset({Fate.BEFORE, Fate.LOST, Fate.AFTER})
@@ -125,8 +130,12 @@ class Proxy:
     killed: asyncio.Event = field(default_factory=asyncio.Event)
     held: asyncio.Event = field(default_factory=asyncio.Event)
     deaths: int = 0
-    _listings: int = 0
-    _listed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    calls: Counter[str] = field(default_factory=Counter)
+    """How often each call came, in words, and how often all tasks were listed and something was kept."""
+    most_writes: int = 0
+    """Of one task."""
+    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _written: Counter[str] = field(default_factory=Counter)
     _requests: int = 0
     _release: asyncio.Event = field(default_factory=asyncio.Event)
     _versions: list[int] = field(default_factory=list)
@@ -163,11 +172,15 @@ class Proxy:
         """What is held goes on."""
         self._release.set()
 
-    async def listed(self, number: int) -> None:
-        """Wait for so many resyncs from now on."""
-        enough = self._listings + number
-        async with asyncio.timeout(60), self._listed:
-            await self._listed.wait_for(lambda: self._listings >= enough)
+    async def more(self, name: str, *, number: int = 1) -> None:
+        """Wait for so many of these calls from now on."""
+        enough = self.calls[name] + number
+        async with self._news:
+            try:
+                async with asyncio.timeout(60):
+                    await self._news.wait_for(lambda: self.calls[name] >= enough)
+            except TimeoutError:
+                raise AssertionError(f"{name} came {self.calls[name]} times, and not {enough}") from None
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         if self.killed.is_set():
@@ -182,8 +195,7 @@ class Proxy:
                 self._die()
             return _hang_up(request)
         if fate is Fate.HELD:
-            self.held.set()
-            await self._release.wait()
+            await self._keep()
         if "watch" in request.query:
             return await self._stream(request)
         return await self._exchange(request, call=call, fate=fate)
@@ -197,7 +209,7 @@ class Proxy:
             content = await answer.read()
         status = answer.status
         if call.name == "read agenttask" and request.query.get("limit") == str(PAGE):
-            await self._has_listed()
+            await self._count(RESYNC)
         if single:
             status, content = _only_item(content)
         if call.write is not None and status < 300 and "event" not in call.name:
@@ -206,6 +218,8 @@ class Proxy:
         if fate is Fate.LOST:
             self._die()
             return _hang_up(request)
+        if fate is Fate.LATE:
+            await self._keep()
         headers = {name: value for name in ("Retry-After",) if (value := answer.headers.get(name)) is not None}
         made = web.Response(
             status=status, body=content, headers=headers, content_type=answer.content_type or "application/json"
@@ -248,16 +262,25 @@ class Proxy:
         self._requests += 1
         name = _in_words(request)
         number, write = self._requests, None
+        task = _task_of(request, body=await request.read())
         # The lease is the election's, and outlives every operator by its own rules.
         if request.method != "GET" and "lease" not in name:
             self.writes.append(name)
             write = len(self.writes)
-        return Call(number=number, write=write, name=name, task=_task_of(request, body=await request.read()))
+            self._written[task] += 1
+            self.most_writes = max(self.most_writes, self._written[task])
+        await self._count(name)
+        return Call(number=number, write=write, name=name, task=task)
 
-    async def _has_listed(self) -> None:
-        async with self._listed:
-            self._listings += 1
-            self._listed.notify_all()
+    async def _keep(self) -> None:
+        self.held.set()
+        await self._count(KEPT)
+        await self._release.wait()
+
+    async def _count(self, name: str) -> None:
+        async with self._news:
+            self.calls[name] += 1
+            self._news.notify_all()
 
     def _die(self) -> None:
         self.deaths += 1

@@ -38,6 +38,8 @@ class Run:
     """Per task: its end, as `normalised`, or empty where it is gone."""
     trace: Trace
     writes: list[str] = field(default_factory=list)
+    most_writes: int = 0
+    """Of one task."""
     rests: list[list[Object]] = field(default_factory=list)
     """Per task: what it was, as `resting`, each time it had settled; of an undisturbed run alone."""
     deaths: int = 0
@@ -139,6 +141,7 @@ class Stage:
     def _result(self, lives: list[Life], proxy: Proxy, *, held: bool) -> Run:
         run = self.result(lives)
         run.writes, run.deaths, run.held = list(proxy.writes), proxy.deaths, held
+        run.most_writes = proxy.most_writes
         run.rests = [life.rests for life in lives]
         return run
 

@@ -106,12 +106,17 @@ class Gone:
         return Fate.PASS
 
 
-class Killed:
-    """Each task's write of this number kills the process; the next one's first lists of these kinds show the past."""
+class AtWrites:
+    """Each task's writes of these numbers meet a fate; a next process is first shown the past by lists of these kinds.
 
-    def __init__(self, *, number: int, fate: Fate, past: Collection[str] = ()) -> None:
-        self._number = number
-        self._fate = fate
+    Args:
+        numbers: of a task's writes, from 1.
+        fate: what becomes of them: one for all, or else each of `MODES` in turns.
+        past: kinds of objects.
+    """
+
+    def __init__(self, *numbers: int, fate: Fate | None = None, past: Collection[str] = ()) -> None:
+        self._fates = {number: fate or MODES[turn % len(MODES)] for turn, number in enumerate(numbers)}
         self._past = past
         self._count: Counter[str] = Counter()
         self._left: Counter[str] = Counter()
@@ -119,9 +124,10 @@ class Killed:
     def __call__(self, call: Call) -> Fate:
         if call.write is not None and call.task:
             self._count[call.task] += 1
-            if self._count[call.task] == self._number:
+            fate = self._fates.get(self._count[call.task])
+            if fate is not None:
                 self._left.update({f"read {kind}": FIRST_LISTS[f"read {kind}"] for kind in self._past})
-                return self._fate
+                return fate
         if self._left[call.name] and not call.task:
             self._left[call.name] -= 1
             return Fate.STALE
@@ -183,19 +189,28 @@ def stream_plans() -> Iterator[Plan]:
             yield Plan(name="torn line", detail=detail, lines=Torn(each=each, broken=broken))
 
 
-def killed_plans() -> Iterator[Plan]:
-    """Each task's n-th write, in turns before, lost and after, and the next process shown the past."""
-    for number in range(1, MOST_WRITES + 1):
+def killed_plans(*, most: int) -> Iterator[Plan]:
+    """Each task's n-th write up to this one, in turns before, lost and after."""
+    for number in range(1, most + 1):
         fate = MODES[number % 3]
-        yield Plan(name="SIGKILL", detail=f"write {number} {fate}", judge=Killed(number=number, fate=fate))
-    for number in range(2, MOST_WRITES + 1, 3):
+        yield Plan(name="SIGKILL", once=True, detail=f"write {number} {fate}", judge=AtWrites(number, fate=fate))
+
+
+def killed_again_and_again(*, most: int) -> Plan:
+    """All in one life: at each third write of each task."""
+    return Plan(name="SIGKILL", detail="each third write", judge=AtWrites(*range(2, most + 1, 3)))
+
+
+def stale_plans(*, most: int) -> Iterator[Plan]:
+    """Killed at each third write, and the next process shown the past."""
+    for number in range(2, most + 1, 3):
         fate = MODES[number // 3 % 3]
         yield stale_plan(KINDS[number % 2 :], number=number, fate=fate)
 
 
 def stale_plan(kinds: Collection[str], *, number: int, fate: Fate) -> Plan:
     """Killed at that write, and then shown the past by the first lists; no watch tells better of the pods."""
-    killed = Killed(number=number, fate=fate, past=kinds)
+    killed = AtWrites(number, fate=fate, past=kinds)
     detail = f"of {' and '.join(kinds)}, after write {number} {fate}"
     return Plan(name="stale first lists", detail=detail, judge=killed, lines=Silent(["pod"], from_event=1), past=True)
 
@@ -204,10 +219,6 @@ def mixed_process_plan(seed: int) -> Plan:
     """All of it at once."""
     mixed = Mixed(seed)
     return Plan(name="random watches", detail=f"SEED={seed}", judge=mixed.judge, lines=mixed, past=True)
-
-
-MOST_WRITES: Final = 16
-"""As many as a task of the scenarios has."""
 
 
 def _uid(line: bytes) -> Any:

@@ -23,7 +23,7 @@ from tests.api.operator.faults.plans import Plan, crash_plans, pause_plans
 from tests.api.operator.faults.processes import ProcessStage
 from tests.api.operator.faults.proxy import Call, Fate
 from tests.api.operator.faults.runs import Stage
-from tests.api.operator.faults.streams import KINDS, Collapsed, Gone, Killed, Silent, stale_plan
+from tests.api.operator.faults.streams import KINDS, AtWrites, Collapsed, Gone, Silent, stale_plan
 
 
 class CreatesFirst(Reconciler):
@@ -135,7 +135,7 @@ WEAKENED_PROCESSES: dict[str, tuple[dict[str, Any], Callable[[], Plan], scenario
     "never watches nor lists again after 410": ({"resyncs": False}, never_again, scenarios.evict),
     "makes a pod at once or never": (
         {"reconciler": CreatesOnce},
-        lambda: Plan(name="SIGKILL", judge=Killed(number=1, fate=Fate.LOST)),
+        lambda: Plan(name="SIGKILL", judge=AtWrites(1, fate=Fate.LOST)),
         scenarios.start,
     ),
     "trusts what a list lacks": (
