@@ -240,15 +240,17 @@ def _noticed(*, status: Status, pod: Pod | None, task: Task, now: datetime) -> S
             entry = replace(entry, node=pod.spec.node_name or entry.node)
         entry = replace(entry, claimed=entry.claimed or now)
         status = replace(status, starting_since=None)
-        if point.damage is not None and entry.damage is None:
-            entry = replace(entry, damage=point.damage.message)
-            counts = status.counts or Counts()
-            lost = counts.lost_records + point.damage.lost_records
-            status = replace(status, counts=replace(counts, lost_records=lost))
+        counts = status.counts or Counts()
+        # A runner that meets more damage behind its claim claims once more, from further back: the newest word counts.
+        if point.damage is not None and point.damage.message != entry.damage:
+            more = max(0, point.damage.lost_records - entry.lost_records)
+            counts = replace(counts, lost_records=counts.lost_records + more)
+            entry = replace(entry, damage=point.damage.message, lost_records=entry.lost_records + more)
         if point.resumed_from and entry.resumed_from is None:
-            entry = replace(entry, resumed_from=point.resumed_from)
-            counts = status.counts or Counts()
-            status = replace(status, counts=replace(counts, resumes=counts.resumes + 1))
+            counts = replace(counts, resumes=counts.resumes + 1)
+        entry = replace(entry, resumed_from=point.resumed_from)
+        if counts != Counts():
+            status = replace(status, counts=counts)
     attempts = tuple(entry if one.attempt == entry.attempt else one for one in status.attempts)
     return replace(status, attempts=attempts)
 

@@ -58,7 +58,8 @@ def plan(*, task: Task, settings: Settings) -> Plan:
     """What the next attempt is for: the task, or its purge once it is being deleted.
 
     Raises:
-        SpecInvalidError: the spec does not decode, names no model or store where there is no default, or is too large.
+        SpecInvalidError: the spec does not decode, names no model or store where there is no default, is too large, or
+            asks for more memory that is no more.
     """
     if task.metadata.deletion_timestamp is not None:
         return _purge_plan(task=task, settings=settings)
@@ -71,6 +72,8 @@ def _work_plan(*, task: Task, settings: Settings) -> Plan:
         spec = msgspec.convert(task.spec, contract.TaskSpec)
     except msgspec.ValidationError as error:
         raise SpecInvalidError(f"The spec cannot be read: {error}") from error
+    if (flaw := contract.memory_flaw(spec)) is not None:
+        raise SpecInvalidError(f"{flaw}.")
     agent = spec.agent
     if spec.command is None:
         model = agent.model or settings.model

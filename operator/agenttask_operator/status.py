@@ -180,7 +180,7 @@ def _lost(status: Status) -> int:
 
 
 def _newly_damaged(entry: Attempt, *, known: dict[int, Attempt]) -> bool:
-    return entry.damage is not None and known.get(entry.attempt, _NEVER).damage is None
+    return entry.damage is not None and known.get(entry.attempt, _NEVER).damage != entry.damage
 
 
 def _suspended(facts: Facts) -> tuple[bool, Saying]:

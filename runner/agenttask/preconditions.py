@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agenttask.agent.checks import check_answer, check_model, check_tools
+from agenttask.agent.checks import check_answer, check_code, check_model, check_tools
 from agenttask.agent.state import State
 from agenttask.agent.toolbelt import is_guarded
 from agenttask.contract import CONTRACT, Agent, Assignment, Model
@@ -32,6 +32,7 @@ def check(assignment: Assignment) -> Model | None:
     check_options(agent.model)
     check_tools(agent)
     check_answer(agent)
+    check_code(spec)
     return agent.model
 
 

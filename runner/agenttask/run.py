@@ -212,7 +212,7 @@ class _Attempt:
         """The prompt, wherever it is; needed once, before anything has begun."""
         if (source := self._spec.prompt_from) is None:
             return self._spec.prompt
-        if not self._around.prompt:
+        if not (self._around.prompt or "").strip():
             ref = source.config_map_key_ref
             raise SpecInvalid(f"spec.promptFrom: there is no ConfigMap {ref.name} with a prompt as {ref.key}")
         return self._around.prompt

@@ -23,7 +23,7 @@ from agenttask.agent.mcp_tools import McpTools
 from agenttask.agent.result import Caller
 from agenttask.agent.tools import Toolbox, told
 from agenttask.clock import SystemClock
-from agenttask.contract import Agent, Endpoint, TaskSpec, endpoints_of, secrets_of
+from agenttask.contract import Agent, Endpoint, TaskSpec, endpoints_of, memory_flaw, secrets_of
 from agenttask.errors import AgentTaskError, SpecInvalid
 from agenttask.local import code_of, with_model
 from agenttask.manifest import Manifest, find, parse, spec_schema
@@ -80,10 +80,16 @@ def _refused(task: dict[str, Any]) -> list[str]:
     return refused
 
 
+def _check_memory(spec: TaskSpec) -> None:
+    if (problem := memory_flaw(spec)) is not None:
+        raise SpecInvalid(problem)
+
+
 _CHECKS: Final[tuple[Callable[[TaskSpec], None], ...]] = (
     lambda spec: check_tools(spec.agent),
     lambda spec: check_answer(spec.agent),
     lambda spec: check_schemas(spec.agent),
+    _check_memory,
     lambda spec: check_model(spec.agent.model) if spec.agent.model is not None else None,
     lambda spec: check_options(spec.agent.model) if spec.agent.model is not None else None,
 )

@@ -83,6 +83,8 @@ class Attempt(Read, frozen=True, kw_only=True):
     """The newest attempt whose claim it met in the log, where it said so; the next number is above it."""
     damage: str | None = None
     """What its runner found broken in the checkpoint log."""
+    lost_records: int = 0
+    """How many records it had to leave behind for that."""
     memory_limit: str | None = None
     """Its container's limit, where that was raised above the task's own."""
     purge: bool = False

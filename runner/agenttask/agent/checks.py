@@ -7,7 +7,18 @@ from urllib.parse import urlsplit
 
 from agenttask.agent.schema import flaw
 from agenttask.agent.template import TemplateError, names
-from agenttask.contract import FINISH_TOOL, RUNNER_ONLY, Agent, McpServer, Model, Probe, Tool, endpoints_of, secrets_of
+from agenttask.contract import (
+    FINISH_TOOL,
+    RUNNER_ONLY,
+    Agent,
+    McpServer,
+    Model,
+    Probe,
+    TaskSpec,
+    Tool,
+    endpoints_of,
+    secrets_of,
+)
 from agenttask.errors import SpecInvalid
 
 
@@ -30,6 +41,13 @@ def check_model(model: Model) -> None:
     """Raises `SpecInvalid` for a base URL that only looks like one."""
     for endpoint in endpoints_of(model):
         _check_address(endpoint.base_url, of="the model's baseURL")
+
+
+def check_code(spec: TaskSpec) -> None:
+    """Raises `SpecInvalid` for modules that nothing imports."""
+    means = [each for tool in spec.agent.tools for each in (tool, tool.probe) if each is not None]
+    if spec.code is not None and spec.command is None and all(each.python is None for each in means):
+        raise SpecInvalid("spec.code is for a command, or for tools or probes that are python functions")
 
 
 def check_answer(agent: Agent) -> None:
@@ -58,6 +76,7 @@ def check_schemas(agent: Agent) -> None:
 def _check_tool(tool: Tool) -> None:
     if (tool.probe is None) == (tool.recovery == "Reconcile"):
         raise SpecInvalid(f"tool {tool.name}: recovery Reconcile needs a probe, and a probe needs it")
+    _check_doubt(tool, of=f"tool {tool.name}")
     _check_means(tool, tool=tool, of=f"tool {tool.name}")
     if tool.probe is not None:
         _check_means(tool.probe, tool=tool, of=f"the probe of tool {tool.name}")
@@ -70,10 +89,18 @@ def _check_server(server: McpServer, agent: Agent) -> None:
         raise SpecInvalid(f"{of} is there twice")
     if (server.url is None) == (not server.command):
         raise SpecInvalid(f"{of}: exactly one of url and command is needed")
+    _check_doubt(server, of=of)
     _check_command(server.command, of=of)
     _check_passed(server.pass_env, of=of)
     if server.url is not None:
         _check_address(server.url, of=of)
+
+
+def _check_doubt(made: Tool | McpServer, *, of: str) -> None:
+    if made.on_doubt != "Stall" and made.recovery == "Idempotent":
+        raise SpecInvalid(
+            f"{of}: onDoubt {made.on_doubt} is for the recovery Once; a call that is Idempotent runs again"
+        )
 
 
 def _check_command(words: Sequence[str] | None, *, of: str) -> None:
@@ -104,6 +131,8 @@ def _check_means(means: Tool | Probe, *, tool: Tool, of: str) -> None:
         raise SpecInvalid(f"{of}: exactly one of {kinds} is needed")
     if sleep is not None and tool.probe is not None:
         raise SpecInvalid(f"{of}: to sleep twice does no harm; it needs no probe")
+    if sleep is not None and _as_of_calls(tool) != _as_of_calls(Tool(name=tool.name)):
+        raise SpecInvalid(f"{of}: onDoubt, timeoutSeconds and maxResultBytes do nothing for a tool that sleeps")
     _check_command(means.command, of=of)
     if means.http is not None:
         _check_address(means.http.url, of=of)
@@ -114,6 +143,11 @@ def _check_means(means: Tool | Probe, *, tool: Tool, of: str) -> None:
         _check_names(asked, tool=tool, of=of)
         if "{{" in urlsplit(means.http.url).netloc:
             raise SpecInvalid(f"{of}: an argument cannot say which host is asked")
+
+
+def _as_of_calls(tool: Tool) -> tuple[object, ...]:
+    """What is said of calls that do something."""
+    return tool.on_doubt, tool.timeout_seconds, tool.max_result_bytes
 
 
 def _check_names(asked: Sequence[str], *, tool: Tool, of: str) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from agenttask.contract.endpoints import ENV_MODEL_API_KEY, ENV_MODEL_CA, Endpoint, endpoints_of
+from agenttask.contract.memory import memory_flaw
 from agenttask.contract.names import (
     ANNOTATION_ASSIGNMENT,
     ANSWER_BYTES,
@@ -209,6 +210,7 @@ __all__ = [
     "endpoints_of",
     "is_met",
     "log_prefix",
+    "memory_flaw",
     "origin",
     "other_store",
     "pod_name",

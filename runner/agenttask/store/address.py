@@ -18,6 +18,8 @@ from agenttask.contract import Durability, Location
 from agenttask.errors import Misconfigured
 
 FORMS: Final = "s3://bucket/prefix, redis://host:6379/0/prefix, rediss://host:6379/0/prefix, or a folder"
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_IPV4: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -43,6 +45,13 @@ def location_of(address: str, *, environment: Mapping[str, str]) -> Location:
 def _s3(address: str, parts: SplitResult, environment: Mapping[str, str]) -> Location:
     if not parts.netloc:
         raise Misconfigured(f"{address} names no bucket; give s3://bucket/prefix")
+    if "@" in parts.netloc:
+        raise Misconfigured("keep the keys out of the S3 address: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if not _BUCKET.fullmatch(parts.netloc) or ".." in parts.netloc or _IPV4.fullmatch(parts.netloc):
+        raise Misconfigured(
+            f"{address}: {parts.netloc} is no bucket's name, which has 3 to 63 small letters, digits, hyphens and "
+            "single dots, begins and ends with a letter or digit, and is no IP address"
+        )
     return Location(
         type="s3",
         bucket=parts.netloc,

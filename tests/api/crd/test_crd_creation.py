@@ -30,8 +30,8 @@ def spec(**fields: Any) -> Object:
     return {"prompt": "Hello.", **fields}
 
 
-def tool(**fields: Any) -> Object:
-    return spec(agent={"tools": [{"name": "lookup", "recovery": "Idempotent", **fields}]})
+def tool(beside: Object | None = None, **fields: Any) -> Object:
+    return spec(agent={"tools": [{"name": "lookup", "recovery": "Idempotent", **fields}]}, **(beside or {}))
 
 
 def agent(**fields: Any) -> Object:
@@ -75,6 +75,11 @@ def pod(**fields: Any) -> Object:
 
 
 LIMITED: Object = {"pod": {"resources": {"limits": {"memory": "512Mi"}}}}
+CODE: Object = {"code": {"configMapRef": {"name": "tools"}}}
+BUCKET = "a bucket's name has no two dots in a row, and is no IP address"
+FUNCTIONS = "code is for a command, or for tools or probes that are python functions"
+PORT = "the port must be a number from 1 to 65535"
+SLEEP = "a tool that sleeps has no onDoubt, timeoutSeconds or maxResultBytes"
 
 RULES = {
     "more memory is more than some": Case(
@@ -82,6 +87,65 @@ RULES = {
         refused=spec(retry={"oomMemoryLimit": "4Gi"}, pod={"resources": {"limits": {"cpu": "1"}}}),
         says="retry.oomMemoryLimit needs pod.resources.limits.memory",
     ),
+    "modules are for functions": Case(
+        accepted=tool(CODE, python="tools:look_up"),
+        refused=tool(CODE, command=["date"]),
+        says=FUNCTIONS,
+    ),
+    "which may be those of a probe": Case(
+        accepted=tool(CODE, http=HTTP, recovery="Reconcile", probe={"python": "tools:done"}),
+        refused=tool(CODE, http=HTTP, recovery="Reconcile", probe={"http": HTTP}),
+        says=FUNCTIONS,
+    ),
+    "or for a program": Case(accepted=command(**CODE), refused=spec(**CODE), says=FUNCTIONS),
+    "an MCP server has modules of its own": Case(
+        accepted=server(command=["mcp"]), refused={**server(command=["mcp"]), **CODE}, says=FUNCTIONS
+    ),
+    "a call that may run twice is in no doubt": Case(
+        accepted=tool(http=HTTP, recovery="Once", onDoubt="Fail"),
+        refused=tool(http=HTTP, recovery="Idempotent", onDoubt="Fail"),
+        says="onDoubt is for the recovery Once or Reconcile; a call that is Idempotent runs again",
+    ),
+    "a call of which nobody knows may be in doubt": Case(
+        accepted=tool(http=HTTP, recovery="Reconcile", probe={"http": HTTP}, onDoubt="TellModel"),
+        refused=tool(http=HTTP, recovery="Idempotent", onDoubt="TellModel"),
+        says="onDoubt is for the recovery Once or Reconcile; a call that is Idempotent runs again",
+    ),
+    "a call of an MCP server that may run twice is in no doubt": Case(
+        accepted=server(command=["mcp"], recovery="Once", onDoubt="Fail"),
+        refused=server(command=["mcp"], recovery="Idempotent", onDoubt="Fail"),
+        says="onDoubt is for the recovery Once; a call that is Idempotent runs again",
+    ),
+    "one whose tools say it themselves may have those that are": Case(
+        accepted=server(command=["mcp"], onDoubt="TellModel"),
+        refused=server(command=["mcp"], recovery="Idempotent", onDoubt="TellModel"),
+        says="onDoubt is for the recovery Once; a call that is Idempotent runs again",
+    ),
+    "a sleep is in no doubt": Case(
+        accepted=tool(sleep={}, recovery="Once"), refused=tool(sleep={}, recovery="Once", onDoubt="Fail"), says=SLEEP
+    ),
+    "a sleep ends by itself": Case(
+        accepted=tool(sleep={}, timeoutSeconds=60), refused=tool(sleep={}, timeoutSeconds=61), says=SLEEP
+    ),
+    "a sleep has no result to cut": Case(
+        accepted=tool(sleep={"maxSeconds": 61}), refused=tool(sleep={}, maxResultBytes=2048), says=SLEEP
+    ),
+    "a bucket's name has one dot at a time": Case(
+        accepted=s3(bucket="a.b-c.d"), refused=s3(bucket="a..b"), says=BUCKET
+    ),
+    "a bucket's name is no address": Case(accepted=s3(bucket="10.0.0.1.x"), refused=s3(bucket="10.0.0.1"), says=BUCKET),
+    "an endpoint's port is one": Case(
+        accepted=s3(endpoint="https://[::1]:65535/s3"),
+        refused=s3(endpoint="https://s3.example.com:65536/s3"),
+        says=PORT,
+    ),
+    "a Redis server's port is one": Case(
+        accepted=redis(url="redis://redis:1"), refused=redis(url="redis://redis:0"), says=PORT
+    ),
+    "up to 65535": Case(
+        accepted=redis(url="rediss://[fd00::7]:65535/2"), refused=redis(url="rediss://[fd00::7]:65536/2"), says=PORT
+    ),
+    "a number": Case(accepted=redis(url="redis://redis/1"), refused=redis(url="redis://redis:six/1"), says=PORT),
     "a name is a DNS label of at most 52 characters": Case(
         accepted=spec(),
         accepted_name="a" * 52,
@@ -420,6 +484,16 @@ BOUNDS = {
         says="pod.runtimeClassName",
     ),
     "a prompt is not empty": Case(accepted=spec(), refused=spec(prompt=""), says="spec.prompt"),
+    "a prompt is not blank": Case(
+        accepted=spec(prompt="\n  What?\n"), refused={"prompt": " \t\n"}, says="spec.prompt in body should match"
+    ),
+    "instructions are not blank": Case(
+        accepted=agent(systemPrompt=" Be brief. "), refused=agent(systemPrompt=" \n"), says="agent.systemPrompt"
+    ),
+    "a bucket has a bucket's length": Case(accepted=s3(bucket="abc"), refused=s3(bucket="ab"), says="s3.bucket"),
+    "a bucket's name begins with a letter or a number": Case(
+        accepted=s3(bucket="0-a"), refused=s3(bucket="-a0"), says="s3.bucket"
+    ),
     "a ConfigMap has a name": Case(
         accepted={"promptFrom": {"configMapKeyRef": {"name": "prompts", "key": "triage.md"}}},
         refused={"promptFrom": {"configMapKeyRef": {"name": ""}}},
@@ -527,7 +601,7 @@ BOUNDS = {
         accepted=tool(python="tools:look_up"), refused=tool(python="look_up"), says="tools[0].python"
     ),
     "code has a ConfigMap": Case(
-        accepted=spec(code={"configMapRef": {"name": "tools"}}), refused=spec(code={}), says="code.configMapRef"
+        accepted=command(code={"configMapRef": {"name": "tools"}}), refused=command(code={}), says="code.configMapRef"
     ),
     "an MCP server does not ask a probe": Case(
         accepted=server(command=["mcp"], recovery="Idempotent"),

@@ -149,7 +149,7 @@ async def test_a_stall_that_each_retry_meets_again_stands_throughout_and_is_over
     world.clock.pass_by(60)
     await world.settle()
     await world.begin(4, step=1, resumed_from="log/000000000101")
-    world.claim(4, step=2)
+    world.claim(4, step=2, resumed_from="log/000000000101")
     await world.settle()
     assert (stalled()["status"], stalled()["reason"]) == ("False", "Recovered")
 

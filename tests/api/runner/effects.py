@@ -122,7 +122,9 @@ class EffectServer:
 
 def tools(*, recovery: str, url: str, folder: Path, on_doubt: str = "TellModel") -> list[dict[str, Any]]:
     """The tool `pay`, a request, and the tool `book`, a command, which dies as the file book-dies says."""
-    shared: dict[str, Any] = {"recovery": recovery, "onDoubt": on_doubt, "parameters": {"type": "object"}}
+    shared: dict[str, Any] = {"recovery": recovery, "parameters": {"type": "object"}}
+    if recovery != "Idempotent":
+        shared["onDoubt"] = on_doubt
     keyed = KEYED if recovery == "Idempotent" else ":"
     book = COMMAND.format(folder=folder, keyed=keyed).replace('"$2"', '"$(cat book-dies 2>/dev/null)"')
     pay_probe, book_probe = (

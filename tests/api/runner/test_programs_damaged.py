@@ -13,14 +13,14 @@ import pytest
 from agenttask.agent.events import Item, Stored, decode
 from agenttask.agent.stop import Stop
 from agenttask.clock import SystemClock
-from agenttask.contract import CONTRACT, Assignment, Checkpoint, Exit, Location, RunnerReason, TaskSpec
+from agenttask.contract import CONTRACT, Assignment, Checkpoint, Exit, Location, RunnerReason, RunnerStatus, TaskSpec
 from agenttask.endings import Ending
 from agenttask.lines import PlainLines
 from agenttask.log import Abandoned, Holder, Keys, Patience, Restored, read
 from agenttask.log.record import parse
 from agenttask.program.child import Home
 from agenttask.run import Surroundings, run_attempt
-from agenttask.status_api import NoStatus
+from agenttask.status_api import Answer
 from agenttask.store.memory import MemoryStore
 
 PREFIX = "ns/steps/uid"
@@ -40,12 +40,27 @@ exit "$3"
 
 
 @dataclass
+class Told:
+    """A status that keeps what it was told last."""
+
+    last: RunnerStatus | None = None
+
+    async def apply(self, status: RunnerStatus) -> tuple[Answer, str]:
+        self.last = status
+        return Answer.ACCEPTED, ""
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+@dataclass
 class Steps:
     """Attempts of a program that has a small file, a large one that changes with each step, and one that lasts."""
 
     folder: Path
     objects: dict[str, bytes] = field(default_factory=dict)
     lines: io.StringIO = field(default_factory=io.StringIO)
+    status: Told = field(default_factory=Told)
 
     async def attempt(
         self, number: int, *, upto: int, code: int, on_corruption: Literal["Rewind", "Stall"] = "Rewind"
@@ -70,7 +85,7 @@ class Steps:
             random=Random(number),
             stop=Stop(grace_seconds=30, clock=clock),
             lines=PlainLines(out=self.lines),
-            status=NoStatus(),
+            status=self.status,
             environment={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
             home=Home(root=home),
         )
@@ -78,6 +93,12 @@ class Steps:
 
     async def log(self) -> Restored:
         return await read(store=MemoryStore(self.objects), prefix=PREFIX, clock=SystemClock(), patience=Patience())
+
+    async def whole(self, step: int) -> str | None:
+        """Key of the newest record that has the folder as it was after that step, and nothing of the next."""
+        records = (await self.log()).records
+        steps = [at for at, record in enumerate(records) if any(map(stored, record.events))]
+        return records[(steps[step] if step < len(steps) else len(records)) - 1].ref.key
 
     async def damage(self, path: str, *, step: int) -> str:
         """Have the store lose the content a file got with that step; its key."""
@@ -130,9 +151,12 @@ async def test_it_goes_on_from_the_newest_folder_that_is_whole(
     steps: Steps, damaged: list[tuple[str, int]], want: int
 ) -> None:
     keys = [await steps.damage(path, step=step) for path, step in damaged]
+    whole = await steps.whole(want)
     ending = await steps.attempt(2, upto=6, code=0)
     assert (ending.exit, ending.answer) == (Exit.FINAL, f"{6:09000d}")
     assert steps.began == ["began 0", f"began {want}"]
+    assert steps.status.last is not None
+    assert steps.status.last.checkpoint.resumed_from == whole
     assert ("rewound" in steps.lines.getvalue()) == (want < 4)
     if want < 4:
         assert any(key in steps.lines.getvalue() for key in keys)

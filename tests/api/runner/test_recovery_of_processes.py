@@ -27,9 +27,14 @@ def asks(tool: str, number: int) -> Reply:
     return {"toolCalls": [{"id": "call_0", "name": tool, "arguments": {"number": number}}]}
 
 
+def lost(recovery: str) -> dict[str, str]:
+    """What is to follow when a call is lost."""
+    return {"recovery": recovery, **({} if recovery == "Idempotent" else {"onDoubt": "TellModel"})}
+
+
 def python(job: Job, *, recovery: str) -> str:
     """The job with a Python tool, whose module lies in a ConfigMap; the tool's name."""
-    tool: dict[str, Any] = {"name": "sign", "python": "signing:sign", "recovery": recovery, "onDoubt": "TellModel"}
+    tool: dict[str, Any] = {"name": "sign", "python": "signing:sign", **lost(recovery)}
     if recovery == "Reconcile":
         tool["probe"] = {"python": "signing:signed"}
     task = job.manifest(prompt="Sign.", tools=[{**tool, "parameters": {"type": "object"}}])
@@ -48,7 +53,7 @@ def mcp_server(job: Job, *, recovery: str) -> str:
     (code / "folder").write_text(str(job.folder))
     task = job.manifest(prompt="Sign.", tools=[])
     command = [sys.executable, str(code / "signing.py")]
-    server = {"name": "desk", "command": command, "recovery": recovery, "onDoubt": "TellModel"}
+    server = {"name": "desk", "command": command, **lost(recovery)}
     task["spec"]["agent"]["mcpServers"] = [server]
     job.file.write_text(json.dumps(task))
     return "desk_sign"

@@ -45,6 +45,10 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
     "a place for what is no parameter": (
         {"agent": tool(http={"url": "http://h/{{id}}"})}, "{{id}} is none of the tool's parameters",
     ),
+    "more memory that is no more": (
+        {"pod": {"resources": {"limits": {"memory": "1Gi"}}}, "retry": {"oomMemoryLimit": "1G"}},
+        "spec.retry.oomMemoryLimit 1G must be above the limit from which it raises",
+    ),
     "brackets that hold no address": ({"agent": tool(http={"url": "http://[::1/x"})}, "no address: Invalid IPv6 URL"),
     "a port that no host has": ({"agent": tool(http={"url": "http://h:99999/x"})}, "http://h:99999/x is no address"),
     "a port in words": ({"agent": tool(http={"url": "http://h:port/x"})}, "tool t: http://h:port/x is no address"),

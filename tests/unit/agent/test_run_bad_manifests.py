@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import httpx
+import msgspec
 import pytest
-from agenttask.contract import Exit, HttpTool, Outcome, Tool
+from agenttask.contract import Exit, HttpTool, Outcome, Sleep, Tool
 
 from tests.unit.agent.conftest import Attempts
 
@@ -39,6 +40,16 @@ CASES = {
     ),
     "a template of an argument that there is not": Case(
         tool=tool(url="http://tool.test/{{m}}", type="object", properties={"n": {}}), reason="SpecInvalid", says="{{m}}"
+    ),
+    "a doubt about what may run twice": Case(
+        tool=msgspec.structs.replace(tool(), on_doubt="TellModel"),
+        reason="SpecInvalid",
+        says="tool echo: onDoubt TellModel is for the recovery Once",
+    ),
+    "a sleep with a timeout": Case(
+        tool=Tool(name="echo", sleep=Sleep(), timeout_seconds=5),
+        reason="SpecInvalid",
+        says="tool echo: onDoubt, timeoutSeconds and maxResultBytes do nothing for a tool that sleeps",
     ),
     "brackets that hold no address": Case(
         tool=tool(url="http://[::1/x"),

@@ -40,8 +40,11 @@ async def test_later_attempts_ask_what_the_first_one_read(from_map: Attempts, la
     assert set(prompts(from_map)) == {"What a day!"}
 
 
-async def test_without_the_config_map_the_task_stalls_and_heals_when_it_comes(from_map: Attempts) -> None:
-    del from_map.prompts["prompt"]
+@pytest.mark.parametrize("there", [{}, {"prompt": ""}, {"prompt": " \n"}], ids=["no key", "empty", "blank"])
+async def test_without_a_prompt_in_the_config_map_the_task_stalls_and_heals_when_it_comes(
+    from_map: Attempts, there: dict[str, str]
+) -> None:
+    from_map.prompts = there
     ending = await from_map.run(1)
     assert (ending.outcome, ending.reason) == (Outcome.STALLED, "SpecInvalid")
     assert ending.message == "spec.promptFrom: there is no ConfigMap prompts with a prompt as prompt"

@@ -9,7 +9,7 @@ import pytest
 from agenttask import contract
 from agenttask_operator.decide import decide
 from agenttask_operator.fold import Snapshot
-from agenttask_operator.observed import Complaint, Outcome, Phase, Retry
+from agenttask_operator.observed import Complaint, Counts, Outcome, Phase, Retry
 from agenttask_operator.reasons import Reason
 
 from tests.unit.operator.builders import (
@@ -388,17 +388,45 @@ def test_decides(row: str) -> None:
     check(*ROWS[row])
 
 
+def hurt(*, resumed_from: str | None, message: str, lost: int) -> contract.CheckpointStatus:
+    """What the runner of attempt 2 says once it has claimed a damaged log."""
+    damage = contract.DamageStatus(message=message, lost_records=lost)
+    return msgspec.structs.replace(checkpoint(attempt=2, resumed_from=resumed_from), damage=damage)
+
+
+SECOND_CLAIMS: dict[str, tuple[contract.CheckpointStatus, str | None]] = {
+    "from further back": (hurt(resumed_from="log/000000000006", message="and file f", lost=5), "log/000000000006"),
+    "from nothing": (hurt(resumed_from=None, message="and file f", lost=5), None),
+}
+
+
+@pytest.mark.parametrize("whence", SECOND_CLAIMS)
+@pytest.mark.parametrize("first", [None, hurt(resumed_from="log/000000000009", message="record r", lost=3)])
+def test_an_attempt_that_meets_more_damage_and_claims_again_is_told_of_as_it_went_on_at_last(
+    first: contract.CheckpointStatus | None, whence: str
+) -> None:
+    second, resumed_from = SECOND_CLAIMS[whence]
+    seen = status(entry(1, outcome=Outcome.DISRUPTED, reason="Evicted"), entry(2), pod_uid="pod-2")
+    for point in (first or checkpoint(attempt=2, resumed_from="log/000000000009"), second):
+        made = decide(snapshot=snapshot(task(status=seen, checkpoint=point), pod(2, state=RUNNING)), now=NOW)
+        assert made.status is not None
+        seen = made.status
+    last = seen.current
+    assert last is not None
+    assert (last.resumed_from, last.damage, last.lost_records) == (resumed_from, "and file f", 5)
+    assert seen.counts == Counts(resumes=1, lost_records=5)
+    again = decide(snapshot=snapshot(task(status=seen, checkpoint=second), pod(2, state=RUNNING)), now=NOW)
+    assert not again.writes
+
+
 def test_what_a_runner_found_damaged_is_recorded_once_and_counted() -> None:
-    hurt = msgspec.structs.replace(
-        checkpoint(attempt=2, resumed_from="log/000000000009"),
-        damage=contract.DamageStatus(message="record r is missing", lost_records=3),
-    )
+    damaged = hurt(resumed_from="log/000000000009", message="record r is missing", lost=3)
     before = status(entry(1, outcome=Outcome.DISRUPTED, reason="Evicted"), entry(2), pod_uid="pod-2")
-    first = decide(snapshot=snapshot(task(status=before, checkpoint=hurt), pod(2, state=RUNNING)), now=NOW)
+    first = decide(snapshot=snapshot(task(status=before, checkpoint=damaged), pod(2, state=RUNNING)), now=NOW)
     assert first.status is not None
     assert first.status.current is not None
     assert first.status.current.damage == "record r is missing"
     assert first.status.counts is not None
     assert first.status.counts.lost_records == 3
-    again = decide(snapshot=snapshot(task(status=first.status, checkpoint=hurt), pod(2, state=RUNNING)), now=NOW)
+    again = decide(snapshot=snapshot(task(status=first.status, checkpoint=damaged), pod(2, state=RUNNING)), now=NOW)
     assert not again.writes

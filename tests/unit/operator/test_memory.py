@@ -46,6 +46,7 @@ LIMITS: dict[str, tuple[dict[str, Any], Attempt | None, str | None]] = {
     "plain bytes": (spec(1024), killed(), "2Ki"),
     "an exponent": (spec("1e3"), killed(), "2000"),
     "less than a byte counts as one": (spec("100m"), killed(), "2"),
+    "a sign": (spec("+512Mi"), killed(), "1Gi"),
     "a limit that is none": (spec("much"), killed(), None),
     "a limit of 0 limits nothing": (spec("0"), killed(), None),
 }
@@ -72,9 +73,8 @@ def test_an_oom_whose_next_attempt_gets_more_is_no_failure_and_waits_for_nothing
     )
 
 
-@pytest.mark.parametrize("own", ["0", "0.0", "much"])
-def test_an_oom_without_a_limit_to_raise_is_a_failure_and_waits(own: str) -> None:
-    of = task(status=status(entry(1), pod_uid="pod-1"), spec=spec(own))
+def test_an_oom_of_a_task_that_allows_no_more_is_a_failure_and_waits() -> None:
+    of = task(status=status(entry(1), pod_uid="pod-1"), spec=spec(most=None))
     after = decide(snapshot=snapshot(of, pod(owner=of, state=OOM, phase="Failed")), now=NOW).status
     assert after is not None
     assert (after.reason, after.counts) == (Reason.BACKING_OFF, Counts(failures=1, ooms=1))

@@ -337,6 +337,11 @@ def test_an_agent_gets_no_place_for_a_folder() -> None:
 
 BARE_STORE = msgspec.structs.replace(SETTINGS, store=None)
 
+
+def grows(limit: str | int, *, most: str) -> dict[str, Any]:
+    return {"pod": {"resources": {"limits": {"memory": limit}}}, "retry": {"oomMemoryLimit": most}}
+
+
 INVALID: dict[str, tuple[Task, str]] = {
     "no model": (task(), "names no model"),
     "no store": (
@@ -347,6 +352,10 @@ INVALID: dict[str, tuple[Task, str]] = {
         task(spec={"agent": {"tools": [{"name": "t", "recovery": "Perhaps"}]}}),
         "cannot be read",
     ),
+    "more memory that is no more": (task(spec=grows("1Gi", most="1024Mi")), "oomMemoryLimit 1024Mi must be above"),
+    "more memory that is less": (task(spec=grows("1Gi", most="1G")), "limits.memory is 1Gi"),
+    "more memory than no limit": (task(spec=grows("0", most="1G")), "limits.memory is 0"),
+    "more memory than is said": (task(spec={"retry": {"oomMemoryLimit": "1Gi"}}), "limits.memory is not set"),
     "more than an annotation holds": (task(spec={"prompt": "x" * 200 * 1024}), "is the most that fits"),
     "more bytes than an annotation holds, in fewer characters": (
         task(spec={"prompt": "\N{EURO SIGN}" * 70 * 1024}),
@@ -369,6 +378,11 @@ def test_a_runner_is_queued_by_its_label_and_a_purge_waits_in_no_queue() -> None
     assert runner["metadata"]["labels"].items() >= spec["pod"]["labels"].items()
     assert "kueue.x-k8s.io/queue-name" not in purge["metadata"]["labels"]
     assert purge["metadata"]["labels"]["team"] == "blue"
+
+
+@pytest.mark.parametrize(("limit", "most"), [("1Gi", "1025Mi"), ("+1e3", "1Ki"), (2**30, "2G"), ("0.5Gi", "1Gi")])
+def test_more_memory_may_be_had_where_it_is_more(limit: str | int, most: str) -> None:
+    assert pods.plan(task=task(spec=grows(limit, most=most)), settings=SETTINGS)
 
 
 def test_the_digest_changes_with_what_the_pod_is_made_from_and_with_nothing_else() -> None:

@@ -96,6 +96,7 @@ def test_damage_of_the_log_is_a_condition_that_stays_and_an_event_told_once() ->
     ]
     assert [one.reason for one in told.events(before=before, after=found)] == ["DamageFound"]
     assert told.events(before=lost, after=lost) == ()
+    assert [one.note for one in told.events(before=found, after=lost)] == ["Attempt 1: record r is missing"]
 
 
 def test_ends_and_suspension_are_events() -> None:

@@ -175,7 +175,7 @@ async def heal_after_stall(life: Life) -> None:
     life.edit(budget={"steps": 9})
     await life.settle()
     await life.begin(2, step=1, resumed_from="log/000000000101")
-    life.claim(2, step=2)
+    life.claim(2, step=2, resumed_from="log/000000000101")
     await life.settle()
     await _complete(life, 2)
 
