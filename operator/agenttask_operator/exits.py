@@ -47,8 +47,9 @@ _TARGETED: Final = {
     "DeletionByPodGC": Reason.NODE_LOST,
     "TerminationByKubelet": Reason.NODE_PRESSURE,
     "WorkloadEvictedDueToPreempted": Reason.PREEMPTED,
+    "KueueForcefullyDeleted": Reason.NODE_LOST,
 }
-"""Reasons of the pod conditions DisruptionTarget and, the last one, TerminationTarget, which Kueue sets."""
+"""Reasons of the pod condition DisruptionTarget and, the last two, of those that Kueue sets."""
 
 _POD_REASONS: Final = {
     "Evicted": Reason.NODE_PRESSURE,
@@ -80,7 +81,7 @@ def how(pod: Pod, *, attempt: int) -> End:
 
 def taken_away(pod: Pod) -> End | None:
     """Who took the pod away, if anyone did: the cause of a disruption, whether or not the runner has ended yet."""
-    for kind in ("DisruptionTarget", "TerminationTarget"):
+    for kind in ("DisruptionTarget", "TerminationTarget", "KueueFailureRecovery"):
         condition = pod.condition(kind)
         if condition is not None and condition.status == "True":
             reason = _TARGETED.get(condition.reason, Reason.EVICTED)

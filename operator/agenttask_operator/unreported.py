@@ -8,22 +8,21 @@ as soon as there is doubt, and leaves it only by the word of its kubelet.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from agenttask import contract
 
 from agenttask_operator.observed import Pod, Status
 
-_COLLECTED = "DeletionByPodGC"
-"""The control plane's word, not the kubelet's: it calls a pod Failed because its node is gone."""
+_WORD_OF_OTHERS: Final = {"DisruptionTarget": "DeletionByPodGC", "KueueFailureRecovery": "KueueForcefullyDeleted"}
+"""Condition and reason with which others than its kubelet call a pod Failed, because its node is gone."""
 
 
 def may_run(pod: Pod) -> bool:
     """Whether this pod's runner may be running, as far as its kubelet has said."""
     if pod.runner.terminated is not None or pod.spec.node_name is None:
         return False
-    target = pod.condition("DisruptionTarget")
-    collected = target is not None and target.status == "True" and target.reason == _COLLECTED
-    return collected or not pod.over
+    return not pod.over or any(_holds(pod, kind=kind, reason=reason) for kind, reason in _WORD_OF_OTHERS.items())
 
 
 def noted(status: Status, *, pods: Iterable[Pod], over: int, lost: int | None) -> tuple[int, ...]:
@@ -47,3 +46,8 @@ def noted(status: Status, *, pods: Iterable[Pod], over: int, lost: int | None) -
         else:
             listed.discard(pod.attempt)
     return tuple(sorted(listed)[-contract.MAX_UNREPORTED :])
+
+
+def _holds(pod: Pod, *, kind: str, reason: str) -> bool:
+    condition = pod.condition(kind)
+    return condition is not None and (condition.status, condition.reason) == ("True", reason)

@@ -13,6 +13,7 @@ import yaml
 from agenttask.log.record import Kind as RecordKind
 
 from tests.cluster.environment import Environment
+from tests.cluster.provider import Provider
 from tests.e2e.conftest import Start, Witnesses
 from tests.e2e.harness.kube import Api, Kind, Object
 from tests.e2e.harness.kueue import QUEUED, Kueue
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.needs_nodes  # it installs what is there once in a clus
 DOCUMENT = Path(__file__).parents[2] / "docs" / "kueue.md"
 GATE = "kueue.x-k8s.io/admission"
 PRIORITY = "kueue.x-k8s.io/priority-class"
+SAFE = {"kueue.x-k8s.io/safe-to-forcefully-delete": "true"}
 RUNNER: Object = {"requests": {"cpu": "100m", "memory": "64Mi"}}
 """What a runner asks for; the queue has room for one."""
 
@@ -178,6 +180,29 @@ def test_a_queue_that_is_emptied_for_a_while_has_its_tasks_back_afterwards(
     assert witness.model.repeated(task.model) == {}
 
 
+def test_a_pod_on_a_lost_node_leaves_its_place_to_the_next_attempt_if_kueue_may_delete_it_by_force(
+    queue: str, start: Start, cluster: Provider, witness: Witnesses
+) -> None:
+    spec = in_queue(queue, annotations=SAFE, terminationGracePeriodSeconds=2)
+    task = start("zombie", twelve_replies(), hold_after=4, spec=spec)
+    until(lambda: witness.model.begun(task.model) == 5, what="the fifth call is under way", seen=task.describe)
+    node = task.pod()["spec"]["nodeName"]
+
+    cluster.stop_node(node=node)
+    try:
+        task.wait_claimed(2)
+        witness.model.release(task.model)
+        status = task.wait_finished()
+    finally:
+        cluster.resume_node(node=node)
+        cluster.wait_ready(node=node, seconds=60)
+
+    assert (status["phase"], status["result"]["answer"], status["attempt"]) == ("Completed", twelve_answer(), 2)
+    assert (status["counts"]["disruptions"], status["counts"]["failures"]) == (1, 0)
+    assert status["attempts"][0]["reason"] == "NodeLost"
+    assert status.get("unreported") == [1], "Kueue calls the pod Failed; its kubelet has not said that its runner ended"
+
+
 def test_a_task_that_is_deleted_while_it_waits_leaves_nothing_in_the_queue(
     queue: str, start: Start, api: Api, witness: Witnesses
 ) -> None:
@@ -211,15 +236,27 @@ def test_a_task_that_takes_its_log_along_waits_for_no_place_to_do_so(
     assert busy.wait_finished()["phase"] == "Completed"
 
 
-def test_a_pod_that_a_queue_out_of_order_refuses_is_said_and_made_once_it_is_back(
-    queue: str, start: Start, kueue: Kueue
+def test_a_task_goes_on_while_its_queue_is_out_of_order_and_one_that_needs_a_pod_waits_and_says_so(
+    queue: str, start: Start, api: Api, kueue: Kueue, witness: Witnesses
 ) -> None:
+    task = start("working", twelve_replies(), hold_after=4, spec=in_queue(queue))
+    until(lambda: witness.model.begun(task.model) == 5, what="the fifth call is under way", seen=task.describe)
+
     kueue.stop()
     try:
-        task = start("early", twelve_replies(), spec=in_queue(queue))
+        witness.model.release(task.model, hold_after=7)
+        until(lambda: witness.model.begun(task.model) == 8, what="three more calls", seen=task.describe)
+        api.delete(Kind.POD, task.pod()["metadata"]["name"], namespace=queue)
+        task.wait_told_to_stop()
+        witness.model.release(task.model, delay_seconds=2)
         status = task.wait_stalled("PodRefused")
         assert "kb.io" in status["message"]
+        assert (status["phase"], status["attempt"]) == ("Resuming", 2)
     finally:
         kueue.start()
+    witness.model.release(task.model)
     done = task.wait_finished()
-    assert (done["phase"], done["result"]["answer"], done["attempt"]) == ("Completed", twelve_answer(), 1)
+
+    assert (done["phase"], done["result"]["answer"], done["attempt"]) == ("Completed", twelve_answer(), 2)
+    assert (done["counts"]["disruptions"], done["counts"]["failures"]) == (1, 0)
+    assert witness.model.repeated(task.model) == {}

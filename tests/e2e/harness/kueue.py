@@ -134,8 +134,8 @@ class Kueue:
         config["metrics"] = {"bindAddress": "0"}
         config["leaderElection"] = {"leaderElect": False}
         config["managedJobsNamespaceSelector"] = {"matchLabels": QUEUED}
-        # Its server for kubectl wants the place of a pod.
-        config["featureGates"] = {"VisibilityOnDemand": False}
+        # Its server for kubectl wants the place of a pod. Pods on lost nodes are deleted if their annotation says so.
+        config["featureGates"] = {"VisibilityOnDemand": False, "FailureRecoveryPolicy": True}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
         shown = json.loads(self._kubectl("config", "view", "--raw", "--minify", "-o", "json"))
         token = self._kubectl("-n", _NAMESPACE, "create", "token", "kueue-controller-manager", "--duration=12h")

@@ -239,6 +239,7 @@ def listed(given: Snapshot) -> tuple[int, ...]:
 
 SECOND = status(entry(1, outcome=Outcome.DISRUPTED), entry(2), pod_uid="pod-2", unreported=(1,))
 GONE = {"DisruptionTarget": ("True", "DeletionByPodGC", ago(1))}
+TAKEN = {"KueueFailureRecovery": ("True", "KueueForcefullyDeleted", ago(1))}
 
 LISTED: dict[str, tuple[Snapshot, tuple[int, ...]]] = {
     "its node was lost": (
@@ -261,6 +262,10 @@ LISTED: dict[str, tuple[Snapshot, tuple[int, ...]]] = {
     "it ended": (snapshot(task(status=FIRST), pod(state=told(contract.Outcome.STOPPED, 75), phase="Failed")), ()),
     "the control plane called its pod Failed, and its kubelet said nothing": (
         snapshot(task(status=FIRST), pod(state=RUNNING, phase="Failed", conditions=GONE)),
+        (1,),
+    ),
+    "its queue called its pod Failed, and its kubelet said nothing": (
+        snapshot(task(status=FIRST), pod(state=RUNNING, phase="Failed", conditions=TAKEN)),
         (1,),
     ),
     "its kubelet refused the pod": (

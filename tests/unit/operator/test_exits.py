@@ -89,6 +89,15 @@ ROWS: dict[str, tuple[Pod, Want]] = {
         pod(state=exited(143), conditions={"TerminationTarget": ("True", "WorkloadEvictedDueToPreempted", ago(1))}),
         Want(Outcome.DISRUPTED, Reason.PREEMPTED, "WorkloadEvictedDueToPreempted"),
     ),
+    "a queue deleted the pod by force, since its node was unreachable": (
+        pod(
+            state=RUNNING,
+            phase="Failed",
+            deleted=ago(60),
+            conditions={"KueueFailureRecovery": ("True", "KueueForcefullyDeleted", ago(1))},
+        ),
+        Want(Outcome.DISRUPTED, Reason.NODE_LOST, "KueueForcefullyDeleted"),
+    ),
     "a disruption condition that does not hold is none": (
         pod(state=exited(1), conditions={"DisruptionTarget": ("False", "", ago(1))}),
         Want(Outcome.CRASHED, Reason.CRASHED, "Exit code 1."),
