@@ -28,7 +28,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if not $image.repository -}}
 {{- fail (printf "image.%s.repository is empty: build and push the images with `make images REGISTRY=… TAG=… PLATFORMS=…`, which prints the values to set" .of) -}}
 {{- end -}}
+{{- if $image.digest -}}
+{{- printf "%s%s@%s" $image.repository (ternary (printf ":%s" $image.tag) "" (ne $image.tag "")) $image.digest -}}
+{{- else -}}
 {{- printf "%s:%s" $image.repository ($image.tag | default .root.Chart.AppVersion) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "agenttask.devStore.name" -}}
@@ -69,6 +73,8 @@ resyncSeconds: {{ .Values.resyncSeconds }}
 
 {{/* The default model: an endpoint and what is asked there, or nothing. Without a name it is a chain of three. */}}
 {{- define "agenttask.model" -}}
+{{- include "agenttask.ref" (dict "of" .apiKeySecretRef "called" "model.apiKeySecretRef" "key" "api-key") -}}
+{{- include "agenttask.ref" (dict "of" .caConfigMapRef "called" "model.caConfigMapRef" "key" "ca.crt") -}}
 {{- if .baseURL -}}
 {{- $model := pick . "baseURL" "name" "maxRetries" -}}
 {{- range $key := list "headers" "options" "price" "fallbacks" -}}
@@ -87,13 +93,14 @@ resyncSeconds: {{ .Values.resyncSeconds }}
 {{- $_ := set $model "fallbacks" (list (dict "name" "gpt-4.1") (dict "name" "claude-sonnet-4.5")) -}}
 {{- end -}}
 {{- toYaml $model -}}
-{{- else if or .name .apiKeySecretRef.name .caConfigMapRef.name .headers .options .price .fallbacks -}}
+{{- else if or .name .apiKeySecretRef.name .caConfigMapRef.name .headers .options .price .fallbacks (ne (int .maxRetries) 3) -}}
 {{- fail "model is taken whole or not at all: set model.baseURL with the rest, or nothing of it" -}}
 {{- end -}}
 {{- end -}}
 
 {{/* Refuses what the API would refuse of a task's model: (dict "of" endpoint "called" its name). */}}
 {{- define "agenttask.endpoint" -}}
+{{- include "agenttask.address" (dict "of" .of.baseURL "called" (printf "%s.baseURL" .called)) -}}
 {{- if and .of.caConfigMapRef (not (hasPrefix "https://" .of.baseURL)) -}}
 {{- fail (printf "%s.caConfigMapRef needs an https %s.baseURL" .called .called) -}}
 {{- end -}}
@@ -102,6 +109,21 @@ resyncSeconds: {{ .Values.resyncSeconds }}
 {{- if has (lower $name) $own -}}
 {{- fail (printf "%s.headers.%s is the runner's own to set; for a key there is apiKeySecretRef" $.called $name) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuses an address whose port cannot be: (dict "of" address "called" its name). */}}
+{{- define "agenttask.address" -}}
+{{- $port := "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]" -}}
+{{- if and .of (not (regexMatch (printf `^[a-z]+://([^:/]+|\[[^/]+\])(:(%s))?(/|$)` $port) .of)) -}}
+{{- fail (printf "%s %s: the port must be a number from 1 to 65535" .called .of) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuses a key of a Secret or ConfigMap that is not named: (dict "of" reference "called" its name "key" the default). */}}
+{{- define "agenttask.ref" -}}
+{{- if and (not .of.name) (ne .of.key .key) -}}
+{{- fail (printf "%s.key needs %s.name: without a name nothing is read" .called .called) -}}
 {{- end -}}
 {{- end -}}
 
@@ -146,10 +168,14 @@ filesystem:
 {{- if ne $.encryption.type "SSE-KMS" }}{{ fail "store.s3.encryption.kmsKeyID needs the type SSE-KMS" }}{{ end -}}
 {{- $_ := set $set.encryption "kmsKeyID" . -}}
 {{- end -}}
+{{- if or (contains ".." .bucket) (regexMatch `^[0-9]{1,3}(\.[0-9]{1,3}){3}$` .bucket) -}}
+{{- fail (printf "store.s3.bucket %s: a bucket's name has no two dots in a row, and is no IP address" .bucket) -}}
+{{- end -}}
+{{- include "agenttask.address" (dict "of" .endpoint "called" "store.s3.endpoint") -}}
 {{- if and .caConfigMapRef.name .endpoint (not (hasPrefix "https://" .endpoint)) -}}
 {{- fail "store.s3.caConfigMapRef needs an https store.s3.endpoint" -}}
 {{- end -}}
-{{- include "agenttask.store.refs" (dict "of" . "set" $set) -}}
+{{- include "agenttask.store.refs" (dict "of" . "set" $set "called" "store.s3") -}}
 {{- if and $set (not .bucket) -}}
 {{- fail "store is taken whole or not at all: set store.s3.bucket too, or nothing of it" -}}
 {{- end -}}
@@ -159,7 +185,8 @@ filesystem:
 {{- define "agenttask.store.redis" -}}
 {{- $set := dict -}}
 {{- with .prefix }}{{ $_ := set $set "prefix" . }}{{ end -}}
-{{- include "agenttask.store.refs" (dict "of" . "set" $set) -}}
+{{- include "agenttask.store.refs" (dict "of" . "set" $set "called" "store.redis") -}}
+{{- include "agenttask.address" (dict "of" .url "called" "store.redis.url") -}}
 {{- if .url -}}
 {{- if and .caConfigMapRef.name (not (hasPrefix "rediss://" .url)) -}}
 {{- fail "store.redis.caConfigMapRef needs a rediss store.redis.url" -}}
@@ -167,7 +194,7 @@ filesystem:
 {{- $_ := set $set "url" .url -}}
 {{- $_ := set $set "ttlSeconds" (int64 .ttlSeconds) -}}
 {{- $_ := set $set "durability" (dict "aof" .durability.aof "replicas" (int64 .durability.replicas)) -}}
-{{- else if $set -}}
+{{- else if or $set (ne (int64 .ttlSeconds) 604800) (not .durability.aof) (ne (int64 .durability.replicas) 0) -}}
 {{- fail "store is taken whole or not at all: set store.redis.url too, or nothing of it" -}}
 {{- end -}}
 {{- if $set }}{{ toYaml $set }}{{ end -}}
@@ -184,8 +211,9 @@ path: {{ . | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* Certificates and keys of a store's server, where they are named: (dict "of" values "set" the block to add to). */}}
+{{/* Certificates and keys of a store's server, where they are named: (dict "of" values "set" the block to add to "called" its name). */}}
 {{- define "agenttask.store.refs" -}}
+{{- include "agenttask.ref" (dict "of" .of.caConfigMapRef "called" (printf "%s.caConfigMapRef" .called) "key" "ca.crt") -}}
 {{- if .of.caConfigMapRef.name }}{{ $_ := set .set "caConfigMapRef" .of.caConfigMapRef }}{{ end -}}
 {{- if .of.credentialsSecretRef.name }}{{ $_ := set .set "credentialsSecretRef" .of.credentialsSecretRef }}{{ end -}}
 {{- end -}}

@@ -14,6 +14,7 @@ from agenttask_operator import settings
 from tests.api.charts import CHART, ROOT, Helm, HelmError, only
 from tests.api.client import Client, Object
 
+DIGEST: Final = "sha256:" + 64 * "a"
 RUNNER: Final = {"image": "registry.example.com/agenttask-runner:0.1.0", "imagePullPolicy": "IfNotPresent"}
 OPERATOR: Final[Object] = {
     "runner": RUNNER,
@@ -169,6 +170,14 @@ CONFIGURATIONS: Final[dict[str, tuple[Object, Object]]] = {
             }
         },
     ),
+    "a runner image that is pinned": (
+        {"image.runner.digest": DIGEST},
+        {"runner": {**RUNNER, "image": f"registry.example.com/agenttask-runner@{DIGEST}"}},
+    ),
+    "one whose tag is there for people": (
+        {"image.runner.digest": DIGEST, "image.runner.tag": "v1"},
+        {"runner": {**RUNNER, "image": f"registry.example.com/agenttask-runner:v1@{DIGEST}"}},
+    ),
     "a private runner image": (
         {"image.runner.tag": "dev", "image.runner.pullPolicy": "Never", "image.runner.pullSecrets": [{"name": "pull"}]},
         {
@@ -198,6 +207,47 @@ REFUSALS: Final[dict[str, tuple[Object, str]]] = {
     "no image for the development store": (
         {"devStore.enabled": True, "image.devStore.repository": ""},
         "make images REGISTRY=… TAG=… PLATFORMS=…",
+    ),
+    "a digest that is none": ({"image.runner.digest": "sha256:abc"}, "digest"),
+    "a digest in its repository": ({"image.operator.repository": f"registry.example.com/o@{DIGEST}"}, "repository"),
+    "a key of no Secret": (
+        {**MODEL, "model.apiKeySecretRef.key": "token"},
+        "model.apiKeySecretRef.key needs model.apiKeySecretRef.name",
+    ),
+    "a key of no ConfigMap for a model": (
+        {**MODEL, "model.caConfigMapRef.key": "tls.crt"},
+        "model.caConfigMapRef.key needs model.caConfigMapRef.name",
+    ),
+    "a key of no ConfigMap for a bucket": (
+        {"store.s3.bucket": "agents", "store.s3.caConfigMapRef.key": "tls.crt"},
+        "store.s3.caConfigMapRef.key needs store.s3.caConfigMapRef.name",
+    ),
+    "a key of no ConfigMap for a Redis server": (
+        {"store.redis.url": "rediss://r", "store.redis.caConfigMapRef.key": "tls.crt"},
+        "store.redis.caConfigMapRef.key needs store.redis.caConfigMapRef.name",
+    ),
+    "retries of no model": ({"model.maxRetries": 5}, "model is taken whole or not at all"),
+    "a Redis server's time without it": ({"store.redis.ttlSeconds": 60}, "set store.redis.url too"),
+    "a Redis server's replicas without it": ({"store.redis.durability.replicas": 1}, "set store.redis.url too"),
+    "a Redis server's disk without it": ({"store.redis.durability.aof": False}, "set store.redis.url too"),
+    "a bucket with two dots in a row": ({"store.s3.bucket": "a..b"}, "a bucket's name has no two dots in a row"),
+    "a bucket that is an address": ({"store.s3.bucket": "10.0.0.1"}, "and is no IP address"),
+    "a bucket that begins with a hyphen": ({"store.s3.bucket": "-ab"}, "bucket"),
+    "a port of a bucket that cannot be": (
+        {"store.s3.bucket": "agents", "store.s3.endpoint": "http://s3:65536"},
+        "store.s3.endpoint http://s3:65536: the port must be a number from 1 to 65535",
+    ),
+    "a port of a Redis server that cannot be": (
+        {"store.redis.url": "redis://r:0/1"},
+        "store.redis.url redis://r:0/1: the",
+    ),
+    "a port of a model that cannot be": (
+        {**MODEL, "model.baseURL": "http://llm:99999/v1"},
+        "model.baseURL http://llm:99999",
+    ),
+    "a port of a fallback in words": (
+        {**MODEL, "model.fallbacks": [{"name": "b", "baseURL": "http://b:port"}]},
+        "model.fallbacks[0].baseURL http://b:port: the port must be a number",
     ),
     "half a model": ({"model.name": "small"}, "model is taken whole or not at all"),
     "a key for no model": ({"model.apiKeySecretRef.name": "keys"}, "model is taken whole or not at all"),
@@ -268,6 +318,24 @@ def test_values_that_cannot_work_are_refused_with_a_sentence(helm: Helm, chart: 
     with pytest.raises(HelmError) as refused:
         helm.render(chart, **values)
     assert says in str(refused.value)
+
+
+def test_images_are_pinned_by_their_digest_wherever_they_run(helm: Helm, chart: Path) -> None:
+    digests = {f"image.{one}.digest": f"sha256:{64 * str(n)}" for n, one in enumerate(("operator", "devStore"))}
+    objects = helm.render(chart, **digests, **{"devStore.enabled": True})
+    images = {
+        (one["kind"], each["image"])
+        for one in objects
+        if one["kind"] in {"Deployment", "Job"}
+        for part in ("initContainers", "containers")
+        for each in one["spec"]["template"]["spec"].get(part, ())
+    }
+    operator, store = (f"registry.example.com/agenttask-{name}@" for name in ("operator", "devstore"))
+    assert images == {
+        ("Deployment", operator + digests["image.operator.digest"]),
+        ("Deployment", store + digests["image.devStore.digest"]),
+        ("Job", operator + digests["image.operator.digest"]),
+    }
 
 
 def test_a_changed_configuration_rolls_the_operator(helm: Helm, chart: Path) -> None:
