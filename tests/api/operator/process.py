@@ -15,7 +15,6 @@ from pathlib import Path
 
 from agenttask import contract
 from agenttask_operator import cluster, main, settings
-from agenttask_operator.cluster import Cluster
 from agenttask_operator.reconcile import Reconciler
 from msgspec import structs
 
@@ -38,7 +37,6 @@ class OperatorProcess:
     log: Path
     resync_seconds: float
     reconciler: type[Reconciler] = Reconciler
-    calls: type[Cluster] = Cluster
 
     def run(self) -> None:
         """The process's whole life."""
@@ -49,7 +47,7 @@ class OperatorProcess:
         load = settings.load
         # Fewer than 10 s are refused to users.
         settings.load = lambda path: structs.replace(load(path), resync_seconds=self.resync_seconds)
-        vars(main).update(Reconciler=self.reconciler, Cluster=self.calls)
+        vars(main)["Reconciler"] = self.reconciler
         operate(group=self.group, policy=self.policy, port=0)
 
 

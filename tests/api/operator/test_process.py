@@ -22,6 +22,7 @@ from agenttask_operator.main import Operator, resync, work
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Key
 
+from tests.api.client import MERGE
 from tests.api.crd.installed import Copy
 from tests.api.operator.world import SETTINGS, WatchedCluster, World
 from tests.api.store.relay import Wire, relay
@@ -224,6 +225,28 @@ async def test_one_of_two_leads_and_the_other_follows_when_it_lets_go(api: Watch
         await first.release()
         await until("the other leads", lambda: led == ["first", "second"])
     await second.release()
+
+
+async def test_a_leader_that_finds_its_lease_in_another_s_hands_stands_by_at_that_look(
+    api: WatchedCluster, copy: Copy
+) -> None:
+    looks: list[str | None] = []
+
+    class Looking(Leadership):
+        def _noted(self, holder: str | None) -> None:
+            looks.append(holder)
+            super()._noted(holder)
+
+    name = f"{copy.namespace}-agenttask-operator"
+    first = Looking(cluster=api, namespace=copy.namespace, name=name, identity="first")
+    led = asyncio.Event()
+    holding = asyncio.create_task(first.hold(lead=led.set))
+    await led.wait()
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{copy.namespace}/leases/{name}"
+    copy.admin.must("PATCH", path, body={"spec": {"holderIdentity": "second"}}, content_type=MERGE)
+    await holding
+    assert looks.count("second") == 1
+    copy.admin.must("PATCH", path, body={"spec": {"holderIdentity": ""}}, content_type=MERGE)
 
 
 async def test_the_operator_is_alive_and_not_ready_while_its_status_is_not_fenced(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Self
 
 import yaml
-from agenttask_operator.cluster import Cluster
 from agenttask_operator.reconcile import Reconciler
 
 from tests.api import forked
@@ -34,7 +33,6 @@ class Container:
         folder: for its files.
         resync_seconds: how often it lists everything.
         reconciler: its own, or that of an operator that is wrong on purpose.
-        calls: the same for its calls.
     """
 
     def __init__(
@@ -49,7 +47,6 @@ class Container:
         folder: Path,
         resync_seconds: float,
         reconciler: type[Reconciler],
-        calls: type[Cluster],
     ) -> None:
         self._proxy = proxy
         self._process: ForkServerProcess | None = None
@@ -82,7 +79,6 @@ class Container:
             log=self.log,
             resync_seconds=resync_seconds,
             reconciler=reconciler,
-            calls=calls,
         )
 
     async def __aenter__(self) -> Self:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from agenttask_operator.cluster import Cluster
 from agenttask_operator.reconcile import Reconciler
 
 from tests.api.crd.installed import Copy
@@ -58,7 +57,6 @@ class ProcessStage:
     resyncs: bool = True
     """Whether everything is listed again and again; else once, when it takes over."""
     reconciler: type[Reconciler] = Reconciler
-    calls: type[Cluster] = Cluster
     patience_seconds: float = PATIENCE_SECONDS
 
     def carry_out(self, plan: Plan, *, lived: tuple[Scenario, ...] = LIVED) -> dict[str, Outcome]:
@@ -141,7 +139,6 @@ class ProcessStage:
             folder=folder,
             resync_seconds=RESYNC_SECONDS if self.resyncs else NEVER_SECONDS,
             reconciler=self.reconciler,
-            calls=self.calls,
         )
 
 
