@@ -44,7 +44,7 @@ test-deep: .venv ## Play a hundred thousand calls of rival writers on one log, a
 test-faults: .venv peers fresh-cluster ## Kill the operator at every write, and worse; half an hour; SEED=… repeats the random part
 	FAULTS=all $(RUN) pytest -s tests/api/operator/faults
 
-test-kueue: .venv peers fresh-cluster ## Run tasks in queues of Kueue, which is built first; 4 minutes, and 2 more the first time
+test-kueue: .venv peers fresh-cluster ## Run tasks in queues of Kueue, which is built first; 4 minutes, and 3 more the first time
 	$(RUN) pytest tests/e2e/test_kueue.py
 
 test-api: .venv peers fresh-cluster ## Run the tests that need an API server or an S3 server

@@ -73,7 +73,7 @@ _ETCD = Source(module="go/etcd", programs={"etcd": "go.etcd.io/etcd/server/v3"},
 _COREDNS = Source(module="go/coredns", programs={"coredns": "github.com/coredns/coredns"}, takes="about 90 s")
 _S3 = Source(module="go/s3", programs={"versitygw": "github.com/versity/versitygw/cmd/versitygw"}, takes="40 s")
 _KWOK = Source(module="go/kwok", programs={"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, takes="45 s")
-_KUEUE = Source(module="go/kueue", programs={"kueue": "sigs.k8s.io/kueue/cmd/kueue"}, takes="2 minutes")
+_KUEUE = Source(module="go/kueue", programs={"kueue": "sigs.k8s.io/kueue/cmd/kueue"}, takes="about 3 minutes")
 _PAUSE = Source(module="pause", programs={"pause": "."})
 
 S3_SERVER: Final = (_S3,)
