@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from agenttask.agent.checks import check_code, check_tools
-from agenttask.contract import Agent, Code, ConfigMapRef, HttpTool, McpServer, Probe, Sleep, TaskSpec, Tool
+from agenttask.contract import (
+    CONTRACT,
+    Agent,
+    Assignment,
+    Code,
+    ConfigMapRef,
+    HttpTool,
+    Location,
+    McpServer,
+    Model,
+    Probe,
+    Sleep,
+    TaskSpec,
+    Tool,
+)
 from agenttask.errors import SpecInvalid
+from agenttask.preconditions import check
 
 CODE = Code(config_map_ref=ConfigMapRef(name="tools"))
 HTTP = HttpTool(url="http://tool.test/x")
@@ -30,6 +46,17 @@ def test_modules_that_are_used_are_taken(spec: TaskSpec) -> None:
 def test_modules_that_nothing_imports_are_refused(tools: tuple[Tool, ...]) -> None:
     with pytest.raises(SpecInvalid, match=r"spec\.code is for a command, or for tools or probes"):
         check_code(TaskSpec(code=CODE, agent=Agent(tools=tools)))
+
+
+def test_an_attempt_looks_for_modules_that_nothing_imports_before_it_does_anything() -> None:
+    model = Model(base_url="http://model.test/v1", name="small")
+    spec = TaskSpec(prompt="p", code=CODE, agent=Agent(model=model, tools=(FUNCTION,)))
+    place = Location(type="s3", bucket="b")
+    made = Assignment(contract=CONTRACT, namespace="ns", name="t", uid="u", attempt=1, location=place, spec=spec)
+    assert check(made) == model
+    idle = msgspec.structs.replace(spec, agent=Agent(model=model))
+    with pytest.raises(SpecInvalid, match=r"spec\.code"):
+        check(msgspec.structs.replace(made, spec=idle))
 
 
 def desk(**fields: object) -> Agent:
