@@ -126,6 +126,8 @@ class World:
     writes: Writes = field(default_factory=Writes)
     watched: bool = True
     """Whether the operator's watch of pods shows it what there is."""
+    sidecar: str = ""
+    """Name of a container that somebody has put before the runner's and that never ends by itself."""
 
     def __post_init__(self) -> None:
         self.cluster.writes = self.writes
@@ -288,9 +290,10 @@ class World:
     ) -> None:
         """Say of the pod what its kubelet would. Conditions are (status, reason, seconds ago)."""
         now = self.clock()
+        beside = [_container(RUNNING, name=self.sidecar)] if self.sidecar else []
         status = {
-            "phase": phase,
-            "containerStatuses": [_container(state)],
+            "phase": "Running" if self.sidecar else phase,
+            "containerStatuses": [*beside, _container(state)],
             "conditions": [
                 {
                     "type": kind,
@@ -411,9 +414,9 @@ class World:
         return self.copy.path(task=self.name)
 
 
-def _container(state: Object) -> Object:
+def _container(state: Object, *, name: str = contract.CONTAINER) -> Object:
     return {
-        "name": contract.CONTAINER,
+        "name": name,
         "image": "none.invalid/none",
         "imageID": "",
         "ready": "running" in state,
