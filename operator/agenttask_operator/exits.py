@@ -89,7 +89,7 @@ def taken_away(pod: Pod) -> End | None:
             return _disrupted(_POD_REASONS.get(pod.status.reason, reason), condition.message or condition.reason)
     if pod.status.reason in _POD_REASONS:
         return _disrupted(_POD_REASONS[pod.status.reason], pod.status.message)
-    if pod.status.phase == "Failed" and pod.runner.terminated is None:
+    if pod.status.phase == "Failed" and pod.runner.terminated is None and pod.failed_before is None:
         return _disrupted(Reason.NODE_REFUSED, f"{pod.status.reason}: {pod.status.message}")
     return None
 
@@ -133,7 +133,14 @@ def _oom(pod: Pod, _: int) -> End | None:
 
 
 def _never_started(pod: Pod, _: int) -> End | None:
-    """The node could not start the program: the image holds none, for one. Someone must look."""
+    """The node could not start the program (the image holds none, for one), or one before it failed: see to it."""
+    before = pod.failed_before
+    if before is not None and before.state.terminated is not None:
+        failed = before.state.terminated
+        message = (
+            f"Container {before.name} comes before the runner: exit code {failed.exit_code}. {_tail(failed)}".strip()
+        )
+        return End(outcome=Outcome.STALLED, reason=Reason.CONTAINER_REFUSED, message=message)
     ended = pod.runner.terminated
     if ended is None or ended.reason not in _NOT_STARTED:
         return None

@@ -133,15 +133,17 @@ def terminating(view: View) -> Verdict | None:
 
 
 def waiting_container(view: View) -> Verdict | None:
-    """The kubelet cannot make the container, and says why. It tries again by itself."""
-    waiting = view.pod.runner.waiting if view.pod is not None else None
-    if waiting is None or waiting.reason in {"", "ContainerCreating", "PodInitializing"}:
+    """The kubelet cannot make the container, or one before it, and says why. It tries again by itself."""
+    stuck = view.pod.stuck if view.pod is not None else None
+    if stuck is None or stuck.state.waiting is None:
         return None
+    waiting, last = stuck.state.waiting, view.task.status
+    whose = "" if stuck.name == contract.CONTAINER else f"Container {stuck.name}: "
     reason = _container_reason(reason=waiting.reason, message=waiting.message)
     message = waiting.message or waiting.reason
     if reason is Reason.IMAGE_UNAVAILABLE:
-        message = pulls.told(message, before=view.task.status.message if view.task.status.reason == reason else "")
-    return _starting(view, stalled=Saying(reason, message))
+        message = pulls.told(message, before=last.message.removeprefix(whose) if last.reason == reason else "")
+    return _starting(view, stalled=Saying(reason, whose + message))
 
 
 def held_up(view: View) -> Verdict | None:

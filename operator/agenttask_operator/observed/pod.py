@@ -83,6 +83,8 @@ class PodStatus(Read, frozen=True, kw_only=True):
     message: str = ""
     conditions: tuple[PodCondition, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    """Of containers that somebody has put before the runner's: the operator makes none."""
 
 
 class Pod(Read, frozen=True, kw_only=True):
@@ -113,6 +115,23 @@ class Pod(Read, frozen=True, kw_only=True):
     def started(self) -> bool:
         """Whether the runner ever ran."""
         return self.runner.running is not None or self.runner.terminated is not None
+
+    @property
+    def stuck(self) -> ContainerStatus | None:
+        """The container that the kubelet cannot start, and says why: the runner's, or one before it."""
+        if self.started:
+            return None
+        own = (one for one in self.status.container_statuses if one.name == contract.CONTAINER)
+        both = (*self.status.init_container_statuses, *own)
+        return next((one for one in both if one.state.waiting and one.state.waiting.reason not in _ON_ITS_WAY), None)
+
+    @property
+    def failed_before(self) -> ContainerStatus | None:
+        """The container before the runner's whose failure ended the pod."""
+        if self.started or self.status.phase != "Failed":
+            return None
+        ended = ((one, one.state.terminated) for one in self.status.init_container_statuses)
+        return next((one for one, end in ended if end is not None and end.exit_code != 0), None)
 
     @property
     def over(self) -> bool:
@@ -172,4 +191,6 @@ def newest_complaint(raw: Iterable[Mapping[str, Any]]) -> Complaint | None:
     return max(found, key=lambda one: one.deprecated_last_timestamp or _EPOCH, default=None)
 
 
+_ON_ITS_WAY: Final = {"", "ContainerCreating", "PodInitializing"}
+"""Why a container waits whose turn has not come."""
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")

@@ -186,6 +186,7 @@ def pod(
     phase: str = "Running",
     state: Mapping[str, Any] | None = None,
     sidecar: Mapping[str, Any] | None = None,
+    before: Mapping[str, Any] | None = None,
     conditions: Mapping[str, tuple[str, str, datetime]] | None = None,
     deleted: datetime | None = None,
     reason: str = "",
@@ -205,6 +206,7 @@ def pod(
         "reason": reason,
         "message": message,
         "containerStatuses": statuses,
+        "initContainerStatuses": [{"name": "net", "state": before}] if before is not None else [],
         "conditions": [
             {"type": kind, "status": state, "reason": why, "lastTransitionTime": wire(since)}
             for kind, (state, why, since) in (conditions or {}).items()

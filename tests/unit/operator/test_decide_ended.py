@@ -256,21 +256,6 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             counts=(0, 1, 1, 0),
         ),
     ),
-    "a runner that ended under a sidecar has its pod deleted": (
-        snapshot(
-            task(status=FIRST),
-            pod(state=told(contract.Outcome.COMPLETED), sidecar={"running": {}}),
-        ),
-        Want(
-            rule="settled",
-            phase=Phase.COMPLETED,
-            reason="Completed",
-            uid="pod-1",
-            delete=("triage-1",),
-            true=("Complete", "Finished"),
-            ends={1: ("Completed", "Completed")},
-        ),
-    ),
 }
 
 

@@ -22,6 +22,7 @@ class Want:
 
 
 _TARGET = {"DisruptionTarget": ("True", "EvictionByEvictionAPI", ago(1))}
+_WAITS = {"waiting": {"reason": "PodInitializing"}}
 _STOPPED = told(contract.Outcome.STOPPED, 75, reason="Stopped")
 
 ROWS: dict[str, tuple[Pod, Want]] = {
@@ -152,6 +153,18 @@ ROWS: dict[str, tuple[Pod, Want]] = {
     "the image has no runner": (
         pod(state=exited(128, reason="StartError", message='exec: "agenttask": not found'), phase="Failed"),
         Want(Outcome.STALLED, Reason.CONTAINER_REFUSED, 'exec: "agenttask": not found'),
+    ),
+    "a container that somebody put before the runner has failed": (
+        pod(state=_WAITS, before=exited(2, message="no route\n"), phase="Failed"),
+        Want(
+            Outcome.STALLED,
+            Reason.CONTAINER_REFUSED,
+            "Container net comes before the runner: exit code 2. no route",
+        ),
+    ),
+    "evicted while a container before the runner was at work": (
+        pod(state=_WAITS, before=exited(137), phase="Failed", reason="Evicted", message="low on memory"),
+        Want(Outcome.DISRUPTED, Reason.NODE_PRESSURE, "low on memory"),
     ),
     "exit code 0 without a word": (
         pod(state=exited(0, message="bye\n"), phase="Succeeded"),
