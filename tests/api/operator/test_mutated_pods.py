@@ -5,7 +5,6 @@ A webhook of the tests' own does so on the real API server. The sidecar never en
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +29,6 @@ def hook(world: World, tmp_path: Path) -> Iterator[Webhook]:
         admin=world.copy.admin,
         address=environment.host_address,
         namespace=world.copy.namespace,
-        name=f"mesh-{secrets.token_hex(3)}",
         folder=tmp_path,
     ) as made:
         yield made
