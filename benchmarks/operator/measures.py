@@ -72,8 +72,13 @@ async def recovery(bench: Bench, *, system: System, count: int, losses: int) -> 
         await board.until(f"{whole} run", lambda: len(board.running) >= whole, seconds=120 + whole / 4)
         await asyncio.sleep(_QUIET_SECONDS)
         names = sorted(board.running)
-        found = {"all at once": await _lose(bench, system=system, board=board, names=names[:count], apart=0.0)}
+        before, served = await bench.operator.usage(), await bench.api.server_cpu_seconds()
+        at_once = await _lose(bench, system=system, board=board, names=names[:count], apart=0.0)
         await asyncio.sleep(_QUIET_SECONDS)
+        at_once["API server CPU ms each"] = 1000 * (await bench.api.server_cpu_seconds() - served) / count
+        if system is bench.tasks:
+            at_once |= _spent(before, await bench.operator.usage(), count=count)
+        found = {"all at once": at_once}
         found["one by one"] = await _lose(bench, system=system, board=board, names=names[count:], apart=LOSS_SECONDS)
     return found
 
