@@ -89,7 +89,7 @@ class ProcessStage:
             Followed(
                 copy=self.here.copy,
                 cluster=None,  # type: ignore[arg-type]
-                name=f"t{secrets.token_hex(3)}",
+                name=f"t{secrets.token_hex(8)}",
                 history=self.here.history,
                 rests=of_one,
                 patience_seconds=self.patience_seconds,

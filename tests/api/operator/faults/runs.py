@@ -135,7 +135,8 @@ class Stage:
         return [read_pod(one) for one in listed["items"]]
 
     def _life(self, lived: type[Life], operators: Operators, clock: Clock) -> Life:
-        name = f"t{secrets.token_hex(3)}"
+        # Long, for thousands of lives: the history still holds how the last one of a name was cleared away.
+        name = f"t{secrets.token_hex(8)}"
         return lived(copy=self.copy, cluster=None, name=name, clock=clock, operators=operators)  # type: ignore[arg-type]
 
     def _result(self, lives: list[Life], proxy: Proxy, *, held: bool) -> Run:
