@@ -3,11 +3,13 @@
     python -m benchmarks.operator [--counts 500,3000] [--evictions 500] [--standing 100,1000,10000] …
 
 What is compared: N AgentTasks, and N Jobs of one pod each, are created by the same client; both controllers see the
-same API server, scheduler and fake nodes, and every pod's container runs for a second. Of both, the node reports the
-start and the end of the container in one request each. A task's runner reports twice besides (claim and result), which
-a Job's has no need to; and it is a Python process here that stands in for the runners. The operator is a process of
-this machine with the service account, and so the priority, the chart gives it; the Job controller is the cluster's own
-with client limits of 500 requests a second, five workers and the priority of system controllers.
+same API server, scheduler and fake nodes, and every pod's container runs for a second. Jobs are measured twice: with
+the least pod there can be, and with a copy of the pod that the operator makes of a task, which who runs an agent in a
+Job has to write by hand. Of all, the node reports the start and the end of the container in one request each. A task's
+runner reports twice besides (claim and result), which a Job's has no need to; and it is a Python process here that
+stands in for the runners. The operator is a process of this machine with the service account, and so the priority, the
+chart gives it; the Job controller is the cluster's own with client limits of 500 requests a second, five workers and
+the priority of system controllers.
 
 It needs the native test cluster, and installs this tree's chart beside whatever is there, under an API group of its
 own. What a run leaves behind when it is killed, the next one removes.
@@ -45,7 +47,7 @@ Report = dict[str, dict[str, Figures]]
 async def measure(bench: Bench, *, options: argparse.Namespace) -> Report:
     """All figures: by measure, by system or size, by what was measured."""
     report: Report = {}
-    systems: list[System] = [bench.tasks, Jobs()]
+    systems: list[System] = [bench.tasks, Jobs(), Jobs(pod=await measures.pod_of_a_task(bench))]
     for count in options.counts:
         for system in systems:
             _say(f"{count} of {system.name}")
@@ -102,7 +104,7 @@ def _remove_release(environment: Environment) -> None:
 
 
 async def _clean(api: Api, *, tasks: Tasks) -> None:
-    for system in (tasks, Jobs()):
+    for system in (tasks, Jobs(), Jobs(pod={})):
         await remove_namespace(api, system.namespace, collections=(system.collection,))
     await remove_nodes(api)
 

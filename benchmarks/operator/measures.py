@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from benchmarks.operator.api import Api, bulk
+from benchmarks.operator.api import Api, Object, bulk
 from benchmarks.operator.board import Board, watching
 from benchmarks.operator.facts import Facts
 from benchmarks.operator.process import Operator, Usage
@@ -39,6 +39,17 @@ class Bench:
     group: str
     window_seconds: float
     """How long standing tasks are watched; a resync comes about once a minute."""
+
+
+async def pod_of_a_task(bench: Bench) -> Object:
+    """Metadata and spec of the pod that the operator makes of a task, without what makes it this task's."""
+    async with _stage(bench, system=bench.tasks) as (board, _):
+        await _create(bench, system=bench.tasks, count=1, ends=False)
+        await board.until("it runs", lambda: bool(board.running), seconds=120)
+        ((name, _),) = board.running.values()
+        pod = await bench.api.send("GET", f"{namespace_path(bench.tasks.namespace)}/pods/{name}")
+    spec = {field: value for field, value in pod["spec"].items() if field != "nodeName"}
+    return {"metadata": {"annotations": pod["metadata"]["annotations"]}, "spec": spec}
 
 
 async def throughput(bench: Bench, *, system: System, count: int) -> Figures:

@@ -58,26 +58,40 @@ class Tasks:
 
 
 class Jobs:
-    """Jobs of one pod, set up to make light of disruptions as tasks do."""
+    """Jobs of one pod, set up to make light of disruptions as tasks do.
 
-    name = "Job"
-    namespace = "bench-jobs"
-    collection = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    Args:
+        pod: metadata and spec of each one's pod, such as an agent needs it without AgentTasks (default: the least that
+            a pod can be).
+    """
+
+    def __init__(self, *, pod: Object | None = None) -> None:
+        self._pod = _LEAST if pod is None else pod
+        self.name = "Job" if pod is None else "Job of a task's pod"
+        self.namespace = "bench-jobs" if pod is None else "bench-alike"
+        self.collection = f"/apis/batch/v1/namespaces/{self.namespace}/jobs"
 
     def manifest(self, name: str, *, ends: bool) -> Object:
         """A Job."""
         disrupted = {"onPodConditions": [{"type": "DisruptionTarget"}], "action": "Ignore"}
-        container = {"name": "runner", "image": "none.invalid/runner"}
-        template: Object = {
-            "metadata": {"labels": {ENDS: "itself"} if ends else {}},
-            "spec": {"restartPolicy": "Never", "containers": [container], **PLACEMENT},
-        }
+        labels = {ENDS: "itself"} if ends else {}
+        template = {"metadata": {**self._pod["metadata"], "labels": labels}, "spec": self._pod["spec"]}
         spec = {"backoffLimit": 100, "podFailurePolicy": {"rules": [disrupted]}, "template": template}
         return {"metadata": {"name": name}, "spec": spec}
 
     def is_done(self, seen: Seen) -> bool:
         """Whether it has a completion time."""
         return seen.status.completion_time is not None
+
+
+_LEAST: Final[Object] = {
+    "metadata": {},
+    "spec": {
+        "restartPolicy": "Never",
+        "containers": [{"name": "runner", "image": "none.invalid/runner"}],
+        **PLACEMENT,
+    },
+}
 
 
 def namespace_path(name: str) -> str:
