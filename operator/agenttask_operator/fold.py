@@ -148,7 +148,6 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
         lost = _is_lost(snapshot=snapshot, status=status, pod=pod, refusal=refusal)
         pod = None
     status = _reported(status, snapshot=snapshot, lost=lost)
-    made_from = pod.metadata.annotations.get(pods.ANNOTATION_DIGEST) if pod is not None else None
     return View(
         task=task,
         now=now,
@@ -159,7 +158,7 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
         plan=plan,
         origin=origin,
         problem=problem,
-        changed=pod is not None and wanted is not None and made_from != wanted,
+        changed=pod is not None and pod.made_from_other(wanted),
         refusal=refusal,
         complaint=snapshot.complaint if pod is not None and slow(pod, now=now) else None,
         asked=asked,
@@ -299,7 +298,7 @@ def _end(
     overdue = _overdue_at(pod)
     if overdue is not None:
         return exits.how(pod, attempt=status.attempt) if now >= overdue else None
-    if not pod.started and wanted is not None and pod.metadata.annotations.get(pods.ANNOTATION_DIGEST) != wanted:
+    if not pod.started and pod.made_from_other(wanted):
         message = "The spec was edited before the runner started."
         return End(outcome=Outcome.REPLACED, reason=Reason.SPEC_CHANGED, message=message)
     return None

@@ -17,11 +17,9 @@ from agenttask import contract
 from agenttask.places import resolve
 
 from agenttask_operator import memory, places
-from agenttask_operator.observed import Task
+from agenttask_operator.observed import ANNOTATION_DIGEST, Task
 from agenttask_operator.settings import Settings
 
-ANNOTATION_DIGEST: Final = f"{contract.GROUP}/spec-digest"
-"""Digest of all a pod is made from but its attempt: a pod that has not started and has another one is replaced."""
 USER_ID: Final = 65532
 GRACE_SECONDS: Final = 30
 NODE_TOLERATION_SECONDS: Final = 30

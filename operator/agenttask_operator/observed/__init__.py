@@ -7,6 +7,7 @@ aware datetimes.
 
 from agenttask_operator.observed.metadata import Metadata, Owner
 from agenttask_operator.observed.pod import (
+    ANNOTATION_DIGEST,
     Complaint,
     ContainerState,
     ContainerStatus,
@@ -39,6 +40,7 @@ from agenttask_operator.observed.task import (
 )
 
 __all__ = [
+    "ANNOTATION_DIGEST",
     "Attempt",
     "Checkpoint",
     "Complaint",

@@ -29,6 +29,5 @@ class Metadata(Read, frozen=True, kw_only=True):
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
     labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
     owner_references: tuple[Owner, ...] = ()
     finalizers: tuple[str, ...] = ()

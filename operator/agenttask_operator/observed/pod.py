@@ -87,10 +87,26 @@ class PodStatus(Read, frozen=True, kw_only=True):
     """Of containers that somebody has put before the runner's: the operator makes none."""
 
 
+ANNOTATION_DIGEST: Final = f"{contract.GROUP}/spec-digest"
+"""Digest of all a pod is made from but its attempt: a pod that has not started and has another one is replaced."""
+
+
+class Annotations(Read, frozen=True, kw_only=True):
+    """The one that is read back. The assignment, of up to 200 KiB, is never held: there are thousands of pods."""
+
+    digest: str | None = msgspec.field(name=ANNOTATION_DIGEST, default=None)
+
+
+class PodMetadata(Metadata, frozen=True, kw_only=True):
+    """The part of a pod's metadata the operator reads."""
+
+    annotations: Annotations = Annotations()
+
+
 class Pod(Read, frozen=True, kw_only=True):
     """A pod, live or as last seen before it went."""
 
-    metadata: Metadata
+    metadata: PodMetadata
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
@@ -104,6 +120,11 @@ class Pod(Read, frozen=True, kw_only=True):
     def task(self) -> str | None:
         """The task's name on its label, by which its pods are found."""
         return self.metadata.labels.get(contract.LABEL_TASK)
+
+    def made_from_other(self, digest: str | None) -> bool:
+        """Whether it was made from another spec than that of this digest; None, on either side, tells nothing."""
+        own = self.metadata.annotations.digest
+        return own is not None and digest is not None and own != digest
 
     @property
     def runner(self) -> ContainerState:

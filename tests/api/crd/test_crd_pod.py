@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 import yaml
 from agenttask_operator import pods
+from agenttask_operator.observed import ANNOTATION_DIGEST
 
 from tests.api.charts import ROOT
 from tests.api.client import Object
@@ -91,5 +92,5 @@ def test_the_pod_with_every_field_is_taken_by_the_server(copy: Copy) -> None:
 
 def undigested(manifest: Object) -> Object:
     """The pod without the digest of its spec, which is no proof that anything of it was used."""
-    del manifest["metadata"]["annotations"][pods.ANNOTATION_DIGEST]
+    del manifest["metadata"]["annotations"][ANNOTATION_DIGEST]
     return manifest

@@ -12,6 +12,7 @@ from agenttask_operator import pods
 from agenttask_operator.fold import Refusal, Snapshot
 from agenttask_operator.guarding import Guarding
 from agenttask_operator.observed import (
+    ANNOTATION_DIGEST,
     Attempt,
     Checkpoint,
     Complaint,
@@ -195,7 +196,7 @@ def pod(
     node: str | None = "node1",
 ) -> Pod:
     """A pod of the task: running unless said otherwise. Conditions are type → (status, reason, since)."""
-    meta: dict[str, Any] = {"annotations": {pods.ANNOTATION_DIGEST: made_from or digest_of(owner or task())}}
+    meta: dict[str, Any] = {"annotations": {ANNOTATION_DIGEST: made_from or digest_of(owner or task())}}
     if deleted is not None:
         meta["deletionTimestamp"] = wire(deleted)
     statuses = [{"name": contract.CONTAINER, "state": state}] if state is not None else []

@@ -57,7 +57,7 @@ FIRST = status(entry(1), pod_uid="pod-1")
 CLAIMED = checkpoint(attempt=1)
 CRASHED = exited(1, message="boom")
 LOST = {
-    "Ready": ("False", "", ago(31)),
+    "Ready": ("False", "", ago(30)),
     "ContainersReady": ("True", "", ago(300)),
 }
 WAITS = {"waiting": {"reason": "ContainerCreating"}}

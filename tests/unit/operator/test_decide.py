@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from agenttask_operator.decide import decide
 from agenttask_operator.observed import Outcome
 from agenttask_operator.reasons import Reason
@@ -34,15 +35,16 @@ def test_the_order_of_the_rules() -> None:
     ]
 
 
-def test_an_edit_of_a_running_task_shows_as_pending() -> None:
+@pytest.mark.parametrize(("cancel", "reason"), [(False, Reason.CHANGE_PENDING), (True, Reason.ACCEPTED)])
+def test_an_edit_of_a_running_task_shows_as_pending_unless_it_is_its_last_attempt(cancel: bool, reason: Reason) -> None:
     given = snapshot(
-        task(status=FIRST, spec={"pod": {"image": "other:2"}}, generation=2, checkpoint=CLAIMED),
+        task(status=FIRST, spec={"pod": {"image": "other:2"}, "cancel": cancel}, generation=2, checkpoint=CLAIMED),
         pod(state=RUNNING, made_from=digest_of(task())),
     )
     made = decide(snapshot=given, now=NOW).status
     assert made is not None
     accepted = next(one for one in made.conditions if one.type == "Accepted")
-    assert (accepted.status, accepted.reason) == ("True", Reason.CHANGE_PENDING)
+    assert (accepted.status, accepted.reason) == ("True", reason)
 
 
 def test_the_place_is_recorded_with_the_first_attempt_and_never_moves() -> None:

@@ -1,14 +1,14 @@
-"""Containers that a webhook puts beside the runner, or before it."""
+"""Containers that a webhook puts beside the runner, or before it, and annotations that it takes away."""
 
 from __future__ import annotations
 
 import pytest
 from agenttask import contract
 from agenttask_operator.fold import Snapshot
-from agenttask_operator.observed import Phase
+from agenttask_operator.observed import Phase, read_pod
 from agenttask_operator.reasons import Reason
 
-from tests.unit.operator.builders import RUNNING, pod, snapshot, task, told
+from tests.unit.operator.builders import RUNNING, pod, raw_pod, snapshot, task, told
 from tests.unit.operator.decisions import CLAIMED, FIRST, Want, check
 
 ROWS: dict[str, tuple[Snapshot, Want]] = {
@@ -41,6 +41,10 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
             uid="pod-1",
             true=("Running", "Checkpointed"),
         ),
+    ),
+    "a pod without the digest of its spec is not replaced for that, as every pod after it would be": (
+        snapshot(task(status=FIRST), read_pod(raw_pod(uid="pod-1", status={"phase": "Pending"}))),
+        Want(rule="starting", phase=Phase.PENDING, reason=Reason.STARTING, uid="pod-1"),
     ),
     "a runner that ended under a sidecar has its pod deleted": (
         snapshot(

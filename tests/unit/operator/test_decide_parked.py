@@ -276,6 +276,10 @@ LISTED: dict[str, tuple[Snapshot, tuple[int, ...]]] = {
         snapshot(task(status=FIRST), pod(phase="Pending", node=None, deleted=ago(11))),
         (),
     ),
+    "its pod went before it had a node": (
+        snapshot(task(status=FIRST), departed=pod(phase="Pending", node=None)),
+        (),
+    ),
     "its pod had a node that had not started it yet, as far as is known": (
         snapshot(task(status=FIRST), pod(phase="Pending", deleted=ago(11))),
         (1,),

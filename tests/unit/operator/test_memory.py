@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from agenttask_operator import memory, pods
 from agenttask_operator.decide import decide
-from agenttask_operator.observed import Attempt, Counts, Outcome, Retry
+from agenttask_operator.observed import ANNOTATION_DIGEST, Attempt, Counts, Outcome, Retry
 from agenttask_operator.reasons import Reason
 
 from tests.unit.operator.builders import NOW, SETTINGS, entry, exited, pod, snapshot, status, task
@@ -108,5 +108,5 @@ def test_a_request_below_the_limit_stays() -> None:
 def test_a_pod_that_was_made_with_more_memory_is_not_taken_for_one_of_an_older_spec() -> None:
     of = task(status=status(entry(1, memory_limit="1Gi"), pod_uid="pod-1"), spec=spec())
     made = pods.render(task=of, plan=pods.plan(task=of, settings=SETTINGS), settings=SETTINGS, attempt=1)
-    found = pod(made_from=made["metadata"]["annotations"][pods.ANNOTATION_DIGEST], phase="Pending")
+    found = pod(made_from=made["metadata"]["annotations"][ANNOTATION_DIGEST], phase="Pending")
     assert decide(snapshot=snapshot(of, found), now=NOW).rule == "starting"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from agenttask_operator.observed import Checkpoint, Phase, read_pod, read_task
+import msgspec
+from agenttask import contract
+from agenttask_operator.observed import ANNOTATION_DIGEST, Checkpoint, Phase, read_pod, read_task
 
-from tests.unit.operator.builders import UID
+from tests.unit.operator.builders import UID, raw_pod
 
 META = {"name": "triage", "namespace": "agents", "uid": UID}
 
@@ -46,3 +48,11 @@ def test_the_least_of_everything_the_api_requires() -> None:
 def test_a_pod_without_a_status_is_pending_and_has_no_attempt() -> None:
     pod = read_pod({"metadata": META})
     assert (pod.status.phase, pod.attempt, pod.started, pod.ended) == ("Pending", None, False, False)
+
+
+def test_of_a_pod_s_annotations_only_the_digest_is_held() -> None:
+    """Thousands of deleted pods are remembered, and a listing has every pod at once: an assignment may have 200 KiB."""
+    annotations = {ANNOTATION_DIGEST: "0123", contract.ANNOTATION_ASSIGNMENT: "x" * contract.MAX_ASSIGNMENT_BYTES}
+    pod = read_pod(raw_pod(meta={"annotations": annotations}))
+    assert pod.metadata.annotations.digest == "0123"
+    assert len(msgspec.json.encode(pod)) < 1024

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from agenttask import contract
 from agenttask_operator import pods
-from agenttask_operator.observed import Task, Waking
+from agenttask_operator.observed import ANNOTATION_DIGEST, Task, Waking
 
 from tests.unit.operator.builders import BARE, LOCATION, NOW, SETTINGS, UID, checkpoint, digest_of, entry, status, task
 
@@ -51,7 +51,7 @@ def test_the_pod_of_a_plain_task() -> None:
     annotations = manifest["metadata"].pop("annotations")
     assert annotations.keys() == {
         contract.ANNOTATION_ASSIGNMENT,
-        pods.ANNOTATION_DIGEST,
+        ANNOTATION_DIGEST,
         "cluster-autoscaler.kubernetes.io/safe-to-evict",
     }
     assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "true"

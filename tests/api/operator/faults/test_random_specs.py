@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from agenttask_operator import pods
+from agenttask_operator.observed import ANNOTATION_DIGEST
 from hypothesis import HealthCheck, given, settings
 
 from tests.api.client import Object
@@ -98,7 +98,7 @@ class Trial:
             "reason": status["reason"],
             "stalled": stalled.get("reason") if stalled.get("status") == "True" else None,
             "accepted": (conditions["Accepted"]["status"], conditions["Accepted"]["reason"]),
-            "made from": pod["metadata"].get("annotations", {}).get(pods.ANNOTATION_DIGEST),
+            "made from": pod["metadata"].get("annotations", {}).get(ANNOTATION_DIGEST),
         }
 
 
