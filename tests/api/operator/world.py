@@ -39,20 +39,15 @@ class Killed(BaseException):
 
 @dataclass(kw_only=True)
 class Clock:
-    """The real time, ahead by as much as a test wants."""
+    """A time that passes when a test says so, and not meanwhile, however slow the machine."""
 
-    ahead: timedelta = timedelta()
-    stopped: datetime | None = None
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __call__(self) -> datetime:
-        return (self.stopped or datetime.now(UTC)) + self.ahead
-
-    def stop(self) -> None:
-        """No time passes from now on, however slow the machine."""
-        self.stopped = datetime.now(UTC)
+        return self.now
 
     def pass_by(self, seconds: float) -> None:
-        self.ahead += timedelta(seconds=seconds)
+        self.now += timedelta(seconds=seconds)
 
 
 @dataclass(kw_only=True)

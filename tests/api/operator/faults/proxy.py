@@ -37,6 +37,8 @@ from agenttask import contract
 from agenttask_operator.cluster import PAGE
 from aiohttp import web
 
+from tests.e2e.harness.wait import PATIENCE_SECONDS
+
 RESYNC: Final = "list every task"
 KEPT: Final = "keep"
 _PASSED_ON: Final = ("Authorization", "Content-Type", "Accept")
@@ -177,7 +179,7 @@ class Proxy:
         enough = self.calls[name] + number
         async with self._news:
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     await self._news.wait_for(lambda: self.calls[name] >= enough)
             except TimeoutError:
                 raise AssertionError(f"{name} came {self.calls[name]} times, and not {enough}") from None
@@ -319,11 +321,11 @@ def _hang_up(request: web.Request) -> web.StreamResponse:
 
 
 def _unscheduled(body: bytes, request: web.Request) -> bytes:
-    """Pods are taken by no scheduler: the test is scheduler and kubelet."""
+    """Pods are taken by no scheduler, and may take hours to end: the test is scheduler and kubelet, however slow."""
     if request.method != "POST" or not request.path.endswith("/pods"):
         return body
     pod = json.loads(body)
-    pod["spec"]["schedulerName"] = "nobody"
+    pod["spec"] |= {"schedulerName": "nobody", "terminationGracePeriodSeconds": 3600}
     return json.dumps(pod).encode()
 
 

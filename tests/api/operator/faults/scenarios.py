@@ -39,7 +39,7 @@ async def evict(life: Life) -> None:
     await life.settle()
     await life.begin(1, step=1)
     life.report(1, state=RUNNING, DisruptionTarget=("True", "EvictionByEvictionAPI", 1))
-    life.delete_pod(1, grace=30)
+    life.delete_pod(1)
     await life.settle()
     life.end(1, contract.Outcome.STOPPED, code=75)
     await life.settle()
@@ -145,7 +145,6 @@ async def crashes(life: Life) -> None:
 
 async def crash_and_wait(life: Life) -> None:
     """A runner crashes, its pod goes, and the next attempt is not due yet."""
-    life.clock.stop()
     life.apply()
     await life.settle()
     await life.begin(1, step=1)
@@ -207,7 +206,7 @@ async def delete_and_reapply(life: Life) -> None:
     life.apply()
     await life.settle()
     await life.begin(1, step=1)
-    life.delete_pod(1, grace=30)
+    life.delete_pod(1)
     life.delete()
     life.apply()
     await life.settle()
@@ -276,7 +275,7 @@ async def two_tasks(life: Life, other: Life) -> None:
         await one.settle()
     for one in (life, other):
         await one.begin(1, step=1)
-    life.delete_pod(1, grace=30)
+    life.delete_pod(1)
     other.edit(suspend=True)
     for one in (life, other):
         await one.settle()
