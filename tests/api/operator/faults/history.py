@@ -25,6 +25,7 @@ TERMINAL: Final = frozenset({"Completed", "Failed", "Cancelled"})
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 _PATIENT: Final = httpx.Timeout(20, read=None)
 """A watch is silent for as long as nothing happens."""
+_A_DAY_SECONDS: Final = 86400
 _MARK: Final = "marker"
 
 
@@ -65,7 +66,8 @@ class History:
         # On threads: they outlive the loop of any one test.
         self._http = httpx.Client(base_url=admin.host, verify=admin.context, timeout=_PATIENT, trust_env=False)
         self._threads = [
-            threading.Thread(target=self._watch, args=(kind, path), daemon=True)
+            # From now on, whenever the thread begins.
+            threading.Thread(target=self._watch, args=(kind, path, self._version(path)), daemon=True)
             for kind, path in (("task", self._copy.path()), ("pod", self._pods))
         ]
         for thread in self._threads:
@@ -98,9 +100,11 @@ class History:
             self._news.wait_for(lambda: len(self._shown[name]) > seen, timeout=seconds)
             return self._shown[name][seen:]
 
-    def _watch(self, kind: str, path: str) -> None:
-        version = self._http.get(path, params={"limit": 1}).json()["metadata"]["resourceVersion"]
-        params = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "3600"}
+    def _version(self, path: str) -> str:
+        return str(self._copy.admin.must("GET", path, limit="1")["metadata"]["resourceVersion"])
+
+    def _watch(self, kind: str, path: str, version: str) -> None:
+        params = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(_A_DAY_SECONDS)}
         with contextlib.suppress(httpx.HTTPError), self._http.stream("GET", path, params=params) as stream:
             for line in stream.iter_lines():
                 event = json.loads(line)
