@@ -27,9 +27,10 @@ from tests.api.crd.installed import Copy
 from tests.api.operator.world import SETTINGS, WatchedCluster, World
 from tests.api.store.relay import Wire, relay
 from tests.cluster.environment import Environment
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 
 
-async def until(sentence: str, condition: Callable[[], bool], *, seconds: float = 60) -> None:
+async def until(sentence: str, condition: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait, with the operator's own tasks running meanwhile."""
     try:
         async with asyncio.timeout(seconds):
@@ -61,7 +62,7 @@ class Wired:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(60)
+        assert self._ready.wait(PATIENCE_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,7 +70,8 @@ class Wired:
         self._thread.join()
 
     def cut(self) -> None:
-        self._loop.call_soon_threadsafe(self._wire.cut)
+        """From when this returns nothing passes."""
+        asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(PATIENCE_SECONDS)
 
     def mend(self) -> None:
         self._wire.wire = Wire.WHOLE
@@ -77,6 +79,9 @@ class Wired:
     @property
     def address(self) -> str:
         return self._wire.endpoint.replace("http:", "https:")
+
+    async def _cut(self) -> None:
+        self._wire.cut()
 
     async def _serve(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
@@ -265,7 +270,7 @@ async def test_the_operator_is_alive_and_not_ready_while_its_status_is_not_fence
 
     def answers(path: str) -> tuple[int, str]:
         try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/{path}", trust_env=False)
+            answer = httpx.get(f"http://127.0.0.1:{port}/{path}", trust_env=False, timeout=60)
         except httpx.TransportError:
             return 0, ""
         return answer.status_code, answer.text
