@@ -100,11 +100,13 @@ class Copy:
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}],
         }
         self.admin.must("POST", f"{roles}/rolebindings", body=binding)
-        return self.admin.impersonating(name)
+        person = self.admin.impersonating(name)
+        until("the role counts", lambda: self.policy_answers(person))
+        return person
 
-    def policy_answers(self, unbound: Client) -> bool:
-        """Whether the policy refuses a token that is bound to no pod."""
+    def policy_answers(self, who: Client) -> bool:
+        """Whether it is the policy that refuses somebody who is no pod."""
         body = {"status": {"progress": {"step": 1}}}
         path = self.path(task="probe", subresource="status")
-        answer = unbound.send("PATCH", path, body=body, content_type=MERGE, dryRun="All")
+        answer = who.send("PATCH", path, body=body, content_type=MERGE, dryRun="All")
         return answer.status == 422 and "only the pod of the current attempt" in answer.message
