@@ -88,9 +88,10 @@ def provide(sources: tuple[Source, ...]) -> None:
     for source in sources:
         folder = _built(source)
         for program in source.programs:
-            link = BIN / program
-            link.unlink(missing_ok=True)
-            link.symlink_to(folder / program)
+            # At once: others may be starting the program.
+            fresh = BIN / f"{program}.{os.getpid()}"
+            fresh.symlink_to(folder / program)
+            fresh.replace(BIN / program)
 
 
 def files(*, module: str, of: str) -> Path:
