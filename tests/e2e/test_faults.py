@@ -46,7 +46,7 @@ class World:
     def kubectl(self, *arguments: str) -> None:
         """Run kubectl."""
         command = ["kubectl", f"--kubeconfig={self.environment.kubeconfig}", *arguments]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=310)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def delete_gracefully(world: World, pod: Object) -> None:
 
 
 def drain_its_node(world: World, pod: Object) -> None:
-    world.kubectl("drain", pod["spec"]["nodeName"], "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=90s")
+    world.kubectl("drain", pod["spec"]["nodeName"], "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s")
 
 
 def kill_the_runner(world: World, pod: Object) -> None:
@@ -125,7 +125,7 @@ def test_a_task_goes_on_from_its_recorded_checkpoint_when(
     )
     pause(seconds=chance.uniform(0, THINKING_SECONDS))
     pod = task.pod()
-    recorded = task.status()["checkpoint"]["key"]
+    recorded = task.wait_claimed(1)["checkpoint"]["key"]
 
     fault.strike(world, pod)
     task.wait_claimed(fault.attempts)

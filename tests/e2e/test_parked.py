@@ -41,6 +41,7 @@ def test_a_used_up_quota_is_waited_for_without_a_pod_and_the_task_goes_on_by_its
     assert set(parked["wake"]) == {"park", "notBefore"}
     asked = witness.model.arrivals(task.model)[-1]
     assert int(asked) + WAIT_SECONDS <= time_of(parked["wake"]["notBefore"]) <= time.time() + WAIT_SECONDS
+    until(lambda: not works(task), what="its pod has ended", seen=task.describe)
     # Nobody is woken by what is left of the last pod.
     api.delete(Kind.POD, parked["attempts"][-1]["pod"], namespace=task.namespace, grace_seconds=0)
     wake = time_of(parked["wake"]["notBefore"])

@@ -37,7 +37,7 @@ def goes_on_without_its_pod(task: Task, *, api: Api, model: ScriptedModel) -> Ob
     """Take the task's pod away in mid-run and hold the run to account; its last status."""
     until(lambda: model.begun(task.model) > ANSWERED, what="a call that is held", seen=task.describe)
     pod = task.pod()
-    recorded = task.status()["checkpoint"]["seq"]
+    recorded = task.wait_claimed(1)["checkpoint"]["seq"]
     api.delete(Kind.POD, pod["metadata"]["name"], namespace=task.namespace, grace_seconds=0)
     task.wait_claimed(2)
     model.release(task.model)

@@ -15,7 +15,11 @@ from typing import Any
 
 import httpx
 
+from tests.e2e.harness.wait import PATIENCE_SECONDS
+
 PEERS = Path(__file__).parents[2] / "peers"
+_NONE_KEPT = httpx.Limits(max_keepalive_connections=0)
+"""Several threads ask, and the server closes a connection that is idle for as long as the client keeps one."""
 
 Reply = dict[str, Any]
 Fault = dict[str, Any]
@@ -77,13 +81,13 @@ class ScriptedModel:
         assert self._process.stdout is not None
         port = int(json.loads(self._process.stdout.readline())["port"])
         self.base_url = f"http://{address}:{port}/v1"
-        self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_SECONDS, limits=_NONE_KEPT)
 
     def close(self) -> None:
         """End the process; it ends by itself with this one."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=PATIENCE_SECONDS)
         self._process.stdout.close()
         self._http.close()
 

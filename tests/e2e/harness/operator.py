@@ -30,13 +30,15 @@ class Operator:
         return [pod for pod in pods if IMAGE in str(pod["spec"]) and pod["status"].get("phase") == "Running"]
 
     def leader(self) -> str:
-        """Name of the pod that holds the lease."""
-        names = [pod["metadata"]["name"] for pod in self.pods()]
-        leases = self.api.list(Kind.LEASE, namespace=self.namespace)
-        holders = [str(lease["spec"].get("holderIdentity", "")) for lease in leases]
-        leaders = [name for name in names if any(name in holder for holder in holders)]
-        assert leaders, f"none of {names} holds a lease: {holders}"
-        return str(leaders[0])
+        """Name of the pod that holds the lease, once one does."""
+
+        def holder() -> str | None:
+            leases = self.api.list(Kind.LEASE, namespace=self.namespace)
+            holders = [str(lease["spec"].get("holderIdentity", "")) for lease in leases]
+            names = [str(pod["metadata"]["name"]) for pod in self.pods()]
+            return next((name for name in names if any(name in one for one in holders)), None)
+
+        return until(holder, what="one of the operator's pods leads", seen=self.pods)
 
     def kill(self, *, pods: list[str]) -> None:
         """SIGKILL the operator's process in each of these pods; their kubelet starts it again."""
