@@ -10,6 +10,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Final
 
+from tests.e2e.harness.wait import PATIENCE_SECONDS
+
 _SERVER: Final = multiprocessing.get_context("forkserver")
 # There is one server, started with the first process of a session, whichever test that is of: so it gets the modules of
 # all of them. pytest is the program that each process takes itself for, and would else load anew.
@@ -28,7 +30,7 @@ def start(life: Callable[[], None]) -> ForkServerProcess:
     return process
 
 
-def end(process: ForkServerProcess, *, seconds: float = 60, lines: Path | None = None) -> int:
+def end(process: ForkServerProcess, *, seconds: float = PATIENCE_SECONDS, lines: Path | None = None) -> int:
     """Wait for a process; its exit code, negative for a signal.
 
     Raises:

@@ -6,8 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 
-def until(sentence: str, condition: Callable[[], bool], *, seconds: float = 60) -> None:
+
+def until(sentence: str, condition: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:
     """Return once `condition` holds; it is asked ten times a second.
 
     Raises:

@@ -44,7 +44,7 @@ def install(*, provider: Provider, environment: Environment, restart: bool) -> N
         # The tag of a local image never changes, so nothing else tells the operator that its image did.
         kubectl(environment, "-n", namespace, "rollout", "restart", operator)
     try:
-        kubectl(environment, "-n", namespace, "rollout", "status", operator, "--timeout=60s", seconds=70)
+        kubectl(environment, "-n", namespace, "rollout", "status", operator, "--timeout=300s", seconds=310)
     except ClusterError as error:
         selector = ("-l", "app.kubernetes.io/component=operator")
         pods = kubectl(environment, "-n", namespace, "get", "pods", "-o", "wide", *selector)
@@ -98,4 +98,4 @@ def _installed(environment: Environment) -> bool:
 
 def _helm(environment: Environment, *words: str) -> str:
     found = program("helm") if program("helm").exists() else "helm"
-    return run(found, "--kubeconfig", environment.kubeconfig, *words, timeout_seconds=180)
+    return run(found, "--kubeconfig", environment.kubeconfig, *words, timeout_seconds=600)

@@ -123,7 +123,7 @@ class ControlPlane:
 
     def _start_apiserver(self) -> None:
         pid = self._spawn("kube-apiserver", *self._apiserver())
-        kubectl = (program("kubectl"), "--kubeconfig", self.kubeconfig("admin"), "--request-timeout=2s")
+        kubectl = (program("kubectl"), "--kubeconfig", self.kubeconfig("admin"), "--request-timeout=10s")
 
         def ready() -> bool:
             if not processes.alive(pid):
@@ -133,7 +133,7 @@ class ControlPlane:
             except ClusterError:
                 return False
 
-        wait_until("API server ready", ready, seconds=60)
+        wait_until("API server ready", ready)
 
     def _apiserver(self) -> list[str]:
         keys = self.keys

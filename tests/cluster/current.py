@@ -121,7 +121,7 @@ class Current:
     def start_node(self, *, node: str) -> None:
         raise _hands_off(node)
 
-    def wait_ready(self, *, node: str, seconds: float) -> None:
+    def wait_ready(self, *, node: str) -> None:
         raise _hands_off(node)
 
     def _make_namespace(self, kubeconfig: Path) -> None:

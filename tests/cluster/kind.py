@@ -68,7 +68,7 @@ class Kind:
         self.folder.mkdir(parents=True)
         self._create(image=_node_image())
         for node in (_CONTROL_PLANE, *self.nodes()):
-            self.wait_ready(node=node, seconds=60)
+            self.wait_ready(node=node)
         say("nodes are ready")
         self._load(images=images.build(builder=self.builder, targets=("devstore",)), nodes=(_CONTROL_PLANE,))
         self._kubectl("create", "namespace", _PEERS)
@@ -126,15 +126,15 @@ class Kind:
 
     def start_node(self, *, node: str) -> None:
         run("docker", "start", node)
-        self.wait_ready(node=node, seconds=90)
+        self.wait_ready(node=node)
 
-    def wait_ready(self, *, node: str, seconds: float) -> None:
+    def wait_ready(self, *, node: str) -> None:
         query = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
 
         def ready() -> bool:
             return self._kubectl("get", "node", node, "--ignore-not-found", "-o", query) == "True"
 
-        wait_until(f"{node} ready", ready, seconds=seconds, every=0.3)
+        wait_until(f"{node} ready", ready, every=0.3)
 
     @property
     def _kubeconfig(self) -> Path:

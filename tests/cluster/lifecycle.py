@@ -13,12 +13,12 @@ from tests.cluster.shell import ClusterError, say
 
 
 def running() -> tuple[Provider, Environment] | None:
-    """The cluster `.cluster/env` describes, if its API server answers."""
+    """The cluster `.cluster/env` describes, if its API server answers, however slowly: else it is taken down."""
     environment = Environment.read()
     if environment is None:
         return None
     try:
-        kubectl(environment, "get", "--raw", "/readyz", "--request-timeout=5s", seconds=10)
+        kubectl(environment, "get", "--raw", "/livez/ping", "--request-timeout=60s", seconds=90)
     except ClusterError:
         return None
     return choose(name=environment.provider), environment

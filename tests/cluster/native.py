@@ -65,7 +65,7 @@ class Native:
         for node in nodes.values():
             node.start()
         for node in nodes.values():
-            self.wait_ready(node=node.name, seconds=60)
+            self.wait_ready(node=node.name)
         environment = Environment(
             provider=self.name,
             kubeconfig=control.kubeconfig("admin"),
@@ -145,9 +145,9 @@ class Native:
 
     def start_node(self, *, node: str) -> None:
         self._node(node).start()
-        self.wait_ready(node=node, seconds=60)
+        self.wait_ready(node=node)
 
-    def wait_ready(self, *, node: str, seconds: float) -> None:
+    def wait_ready(self, *, node: str) -> None:
         """Wait until the API server calls a node Ready."""
         kubectl = (binaries.program("kubectl"), "--kubeconfig", self.control.kubeconfig("admin"))
         query = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
@@ -155,7 +155,7 @@ class Native:
         def ready() -> bool:
             return run(*kubectl, "get", "node", node, "--ignore-not-found", "-o", query) == "True"
 
-        wait_until(f"{node} ready (see {self.folder / node}/*.log)", ready, seconds=seconds)
+        wait_until(f"{node} ready (see {self.folder / node}/*.log)", ready)
 
     def _node(self, name: str) -> Node:
         nodes = self._all()

@@ -93,7 +93,7 @@ class Node:
 
     def load(self, *, layout: Layout) -> None:
         """Put images into the node, sending only what it has not. Raises ClusterError if containerd does not answer."""
-        wait_until(f"containerd of {self.name}", lambda: self._inside("ctr", "version"), seconds=20)
+        wait_until(f"containerd of {self.name}", lambda: self._inside("ctr", "version"))
         present = self.run("ctr", "-n", "k8s.io", "content", "ls", "-q").split()
         # As a stream, since the archive is hundreds of megabytes that nobody needs on a disk.
         importing = subprocess.Popen(
@@ -313,7 +313,7 @@ def _remove(group: Path) -> None:
             return False
         return True
 
-    wait_until(f"cgroup {group} removed", removed, seconds=10, every=0.05)
+    wait_until(f"cgroup {group} removed", removed, every=0.05)
 
 
 def _hierarchies() -> list[Path]:

@@ -60,11 +60,11 @@ def owned(*, owner: Path, role: str | None = None) -> tuple[Owned, ...]:
     return tuple(found)
 
 
-def end(pids: Sequence[int], *, seconds: float = 10) -> None:
+def end(pids: Sequence[int]) -> None:
     """SIGKILL processes and wait until they are gone."""
     for pid in pids:
         signal_process(pid, signal.SIGKILL)
-    wait_until(f"processes {list(pids)} gone", lambda: not any(alive(pid) for pid in pids), seconds=seconds, every=0.02)
+    wait_until(f"processes {list(pids)} gone", lambda: not any(alive(pid) for pid in pids), every=0.02)
 
 
 def signal_process(pid: int, number: signal.Signals) -> None:

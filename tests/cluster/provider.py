@@ -67,7 +67,7 @@ class Provider(Protocol):
     def start_node(self, *, node: str) -> None:
         """Start a killed node again and wait until it is Ready."""
 
-    def wait_ready(self, *, node: str, seconds: float) -> None:
+    def wait_ready(self, *, node: str) -> None:
         """Wait until the API server calls a node Ready."""
 
 
@@ -114,7 +114,7 @@ class NoClusterError(ClusterError):
     """No provider is possible here."""
 
 
-def drain(*, environment: Environment, node: str, seconds: int = 120) -> None:
+def drain(*, environment: Environment, node: str, seconds: int = 300) -> None:
     """Cordon a node and evict its pods through the Eviction API, those without a controller too."""
     options = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--timeout={seconds}s")
     kubectl(environment, "drain", node, *options, seconds=seconds + 10)

@@ -83,7 +83,7 @@ class S3Server:
             role=self.role,
             log=log,
         )
-        wait_until("S3 server answers", lambda: self._answers(pid), seconds=15)
+        wait_until("S3 server answers", lambda: self._answers(pid))
 
     def stop(self) -> None:
         """End the server at once."""
@@ -93,6 +93,6 @@ class S3Server:
         if not processes.alive(pid):
             raise ClusterError(f"the S3 server ended:\n{tail(self.owner / f'{self.role}.log')}")
         try:
-            return httpx.get(f"{self.endpoint}/healthz", timeout=2, trust_env=False).is_success
+            return httpx.get(f"{self.endpoint}/healthz", timeout=10, trust_env=False).is_success
         except httpx.TransportError:
             return False

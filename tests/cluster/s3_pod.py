@@ -44,14 +44,14 @@ class S3Pod:
         """Start it and return the address at which this machine reaches it; the bucket `BUCKET` exists then."""
         manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": self._manifests()})
         self._kubectl("apply", "-f", "-", stdin=manifest)
-        self._kubectl("rollout", "status", f"deployment/{_NAME}", "--timeout=120s")
+        self._kubectl("rollout", "status", f"deployment/{_NAME}", "--timeout=300s")
         port = _free_port()
         forward = f"kubectl port-forward service/{_NAME} {port}:{_PORT}"
         # It ends with each connection that breaks, and with the pod.
         loop = f"while true; do {forward} --kubeconfig {self.kubeconfig} -n {self.namespace}; sleep 0.5; done"
         processes.start(["bash", "-c", loop], owner=self.owner, role="s3-forward", log=self.owner / "s3-forward.log")
         address = f"http://127.0.0.1:{port}"
-        wait_until("S3 server answers", lambda: _answers(address), seconds=30)
+        wait_until("S3 server answers", lambda: _answers(address))
         return address
 
     def _kubectl(self, *words: str, stdin: str | None = None) -> None:
@@ -63,7 +63,7 @@ class S3Pod:
             self.namespace,
             *words,
             stdin=stdin,
-            timeout_seconds=150,
+            timeout_seconds=310,
         )
 
     def _manifests(self) -> list[dict[str, Any]]:
@@ -135,6 +135,6 @@ def _free_port() -> int:
 
 def _answers(address: str) -> bool:
     try:
-        return httpx.get(f"{address}/healthz", timeout=2, trust_env=False).is_success
+        return httpx.get(f"{address}/healthz", timeout=10, trust_env=False).is_success
     except httpx.TransportError:
         return False

@@ -7,8 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 _BEGAN = time.monotonic()
+PATIENCE_SECONDS: Final = 180
+"""Tells what hangs from what is slow: several times what anything takes on a machine that is slow."""
 
 
 class ClusterError(Exception):
@@ -55,12 +58,12 @@ def succeeds(*command: str | Path, timeout_seconds: float = 60) -> bool:
     return True
 
 
-def wait_until(what: str, condition: Callable[[], bool], *, seconds: float, every: float = 0.1) -> None:
-    """Ask until a condition holds. Raises ClusterError naming `what` after the given seconds."""
-    deadline = time.monotonic() + seconds
+def wait_until(what: str, condition: Callable[[], bool], *, every: float = 0.1) -> None:
+    """Ask until a condition holds. Raises ClusterError naming `what` after `PATIENCE_SECONDS`."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise ClusterError(f"{what}: not within {seconds:.0f} s")
+            raise ClusterError(f"{what}: not within {PATIENCE_SECONDS} s")
         time.sleep(every)
 
 

@@ -195,7 +195,7 @@ def test_a_pod_on_a_lost_node_leaves_its_place_to_the_next_attempt_if_kueue_may_
         status = task.wait_finished()
     finally:
         cluster.resume_node(node=node)
-        cluster.wait_ready(node=node, seconds=60)
+        cluster.wait_ready(node=node)
 
     assert (status["phase"], status["result"]["answer"], status["attempt"]) == ("Completed", twelve_answer(), 2)
     assert (status["counts"]["disruptions"], status["counts"]["failures"]) == (1, 0)

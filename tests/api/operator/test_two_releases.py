@@ -26,6 +26,7 @@ from tests.api.crd.installed import Copy
 from tests.api.operator.conftest import authority
 from tests.api.waiting import until
 from tests.cluster.environment import Environment
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 
 PROCESS: Final = Path(__file__).with_name("process.py")
 NOWHERE: Final = {"nodeSelector": {"agenttask.dev/no-such-node": "true"}}
@@ -42,7 +43,7 @@ class Running:
     def answers(self, path: str) -> tuple[int, str]:
         """What a probe is told; (0, "") before anybody answers."""
         try:
-            got = httpx.get(f"http://127.0.0.1:{self.port}/{path}", trust_env=False)
+            got = httpx.get(f"http://127.0.0.1:{self.port}/{path}", trust_env=False, timeout=60)
         except httpx.TransportError:
             return 0, ""
         return got.status_code, got.text
@@ -50,7 +51,7 @@ class Running:
     def stop(self) -> int:
         """SIGTERM, as the kubelet sends it. Returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=PATIENCE_SECONDS)
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class Forwarder:
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         done = asyncio.run_coroutine_threadsafe(work, self._loop)
-        done.result(timeout=10)
+        done.result(timeout=60)
 
     async def _open(self) -> None:
         self._is_cut = False

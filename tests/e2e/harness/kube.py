@@ -84,7 +84,7 @@ class Api:
             base_url=configuration.host,
             verify=context,
             headers={"Authorization": token} if token else {},
-            timeout=20,
+            timeout=60,
         )
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class Api:
     def patch_as(self, token: str, path: str, body: Object, *, manager: str) -> int:
         """Server-side apply with the token of another, and return the server's status code."""
         context = verification(self._authority)
-        with httpx.Client(base_url=self._http.base_url, verify=context, timeout=20) as http:
+        with httpx.Client(base_url=self._http.base_url, verify=context, timeout=60) as http:
             answer = http.patch(
                 path,
                 content=json.dumps(body),

@@ -35,7 +35,7 @@ def look(environment: Environment, task: Task, verb: str, *more: str) -> Looked:
         env={**keyless, "KUBECONFIG": str(environment.kubeconfig)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     return Looked(code=done.returncode, answer=json.loads(done.stdout) if done.stdout else None, beside=done.stderr)

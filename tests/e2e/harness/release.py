@@ -35,20 +35,20 @@ class Release:
 
     def install(self, values: Object) -> None:
         """`helm install`, until the operator is ready."""
-        self._helm("install", NAME, str(self.package()), "--values", self._file(values), "--wait", "--timeout=90s")
+        self._helm("install", NAME, str(self.package()), "--values", self._file(values), "--wait", "--timeout=300s")
 
     def upgrade(self, values: Object) -> None:
         """`helm upgrade` with these values and no others, until the operator is ready."""
-        self._helm("upgrade", NAME, str(self.package()), "--values", self._file(values), "--wait", "--timeout=90s")
+        self._helm("upgrade", NAME, str(self.package()), "--values", self._file(values), "--wait", "--timeout=300s")
 
     def restore(self, values: Object) -> None:
         """Install or upgrade, whichever it takes."""
         archive, file = str(self.package()), self._file(values)
-        self._helm("upgrade", "--install", NAME, archive, "--values", file, "--wait", "--timeout=90s")
+        self._helm("upgrade", "--install", NAME, archive, "--values", file, "--wait", "--timeout=300s")
 
     def uninstall(self) -> None:
         """`helm uninstall`."""
-        self._helm("uninstall", NAME, "--wait", "--timeout=90s")
+        self._helm("uninstall", NAME, "--wait", "--timeout=300s")
 
     def _file(self, values: Object) -> str:
         path = self.folder / "values.json"
@@ -63,6 +63,6 @@ class Release:
             f"--kubeconfig={self.environment.kubeconfig}",
             f"--namespace={self.environment.operator_namespace}",
         ]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=180, check=False)
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout

@@ -10,7 +10,7 @@ from typing import Any
 from tests.e2e.harness.kube import Api, Kind, Object
 from tests.e2e.harness.model import Reply, ScriptedModel, calls, says_sum
 from tests.e2e.harness.tools import ToolServer, number_of
-from tests.e2e.harness.wait import PATIENCE_SECONDS, until
+from tests.e2e.harness.wait import until
 
 MODEL_SECRET = "agenttask-model"
 STORE_SECRET = "agenttask-s3"
@@ -163,14 +163,14 @@ class Task:
         }
         return f"{status}; pods {pods}"
 
-    def wait(self, *, what: str, within_seconds: float = PATIENCE_SECONDS, **want: Any) -> Object:
+    def wait(self, *, what: str, **want: Any) -> Object:
         """Wait until each of `want` stands in the status; return the status."""
 
         def there() -> Object | None:
             status = self.status()
             return status if all(status.get(key) == value for key, value in want.items()) else None
 
-        return until(there, what=f"{self.name}: {what}", within_seconds=within_seconds, seen=self.describe)
+        return until(there, what=f"{self.name}: {what}", seen=self.describe)
 
     def wait_finished(self) -> Object:
         """Wait until the condition Finished is true; return the status."""
@@ -181,7 +181,7 @@ class Task:
 
         return until(finished, what=f"{self.name} finishes", seen=self.describe)
 
-    def wait_stalled(self, reason: str, *, within_seconds: float = PATIENCE_SECONDS) -> Object:
+    def wait_stalled(self, reason: str) -> Object:
         """Wait until Stalled is true with `reason`, the phase's reason agreeing; return the status."""
 
         def stalled() -> Object | None:
@@ -191,7 +191,7 @@ class Task:
             return dict(task["status"]) if said and task["status"]["reason"] == reason else None
 
         what = f"{self.name} is Stalled/{reason}"
-        return until(stalled, what=what, within_seconds=within_seconds, seen=self.describe)
+        return until(stalled, what=what, seen=self.describe)
 
     def wait_claimed(self, attempt: int) -> Object:
         """Wait until this attempt, or a later one, holds the log; return the status.

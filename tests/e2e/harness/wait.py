@@ -17,20 +17,19 @@ def until(
     probe: Callable[[], T | None],
     *,
     what: str,
-    within_seconds: float = PATIENCE_SECONDS,
     seen: Callable[[], object] = lambda: "nothing more is known",
 ) -> T:
     """Return the first truthy answer of `probe`.
 
-    Raises AssertionError naming `what`, and what `seen` answers then, when `within_seconds` have passed.
+    Raises AssertionError naming `what`, and what `seen` answers then, when `PATIENCE_SECONDS` have passed.
     """
-    deadline = time.monotonic() + within_seconds
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         answer = probe()
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within_seconds:g} s: {what}; last seen: {seen()}")
+            raise AssertionError(f"not within {PATIENCE_SECONDS:g} s: {what}; last seen: {seen()}")
         time.sleep(POLL_SECONDS)
 
 

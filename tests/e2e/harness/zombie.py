@@ -38,4 +38,4 @@ def asleep(pod: Object, *, api: Api, cluster: Provider) -> Iterator[Zombie]:
         finally:
             cluster.resume_node(node=node)
         zombie.code = until(lambda: watch.exit_code(uid=uid), what="its kubelet reports its end")
-    cluster.wait_ready(node=node, seconds=60)
+    cluster.wait_ready(node=node)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from tests.api.client import Object
 from tests.api.operator.faults.ends import resting, unlike
 from tests.api.operator.faults.history import History
 from tests.api.operator.world import World
-
-PATIENCE_SECONDS: Final = 60
-"""For a step of a life, on a slow machine, while the operator is killed and lied to."""
 
 
 @dataclass(kw_only=True)

@@ -17,7 +17,7 @@ from tests.api.crd.installed import Copy
 from tests.api.operator.conftest import RESTRICTED
 from tests.api.operator.faults import scenarios
 from tests.api.operator.faults.container import Container
-from tests.api.operator.faults.followed import PATIENCE_SECONDS, Followed
+from tests.api.operator.faults.followed import Followed
 from tests.api.operator.faults.history import History
 from tests.api.operator.faults.plans import Plan
 from tests.api.operator.faults.proxy import RESYNC, Proxy
@@ -25,6 +25,7 @@ from tests.api.operator.faults.runs import Outcome, Run, Stage, differences
 from tests.api.operator.faults.scenarios import Scenario, tasks_of
 from tests.api.operator.faults.streams import LONG_AGO
 from tests.api.waiting import until
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 
 LIVED: Final[tuple[Scenario, ...]] = (
     scenarios.start,
