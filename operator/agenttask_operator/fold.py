@@ -16,6 +16,7 @@ Ending an attempt under an unreachable runner is safe: only the log decides who 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -138,14 +139,18 @@ def view(*, snapshot: Snapshot, now: datetime) -> View:
     asked = _asked(task, status=status, now=now)
     policy = _policy(task.spec)
     refusal = _standing(snapshot.refusal, status=status, task=task)
-    end, lost = None, False
+    end: End | None = None
+    lost: Iterable[int] = ()
     if is_open(status):
         end = _end(snapshot=snapshot, status=status, pod=pod, wanted=wanted, refusal=refusal, asked=asked, now=now)
     if end is not None:
         end = _asked_for(end=end, asked=asked)
         node = pod.spec.node_name if pod is not None else None
         status = account.close(status=status, end=end, node=node, task=task, policy=policy, now=second)
-        lost = _is_lost(snapshot=snapshot, status=status, pod=pod, refusal=refusal)
+        if end.outcome is Outcome.FENCED:
+            lost = unreported.unknown(attempt=status.attempt, newest=end.newest_attempt)
+        elif _is_lost(snapshot=snapshot, status=status, pod=pod, refusal=refusal):
+            lost = (status.attempt,)
         pod = None
     status = _reported(status, snapshot=snapshot, lost=lost)
     return View(
@@ -261,10 +266,10 @@ def _is_lost(*, snapshot: Snapshot, status: Status, pod: Pod | None, refusal: Re
     return status.pod_uid is not None or (refusal is not None and refusal.may_have_run)
 
 
-def _reported(status: Status, *, snapshot: Snapshot, lost: bool) -> Status:
+def _reported(status: Status, *, snapshot: Snapshot, lost: Iterable[int]) -> Status:
     over = status.attempt - 1 if is_open(status) else status.attempt
     seen = (*snapshot.gone, *((snapshot.departed,) if snapshot.departed else ()), *snapshot.pods)
-    listed = unreported.noted(status, pods=seen, over=over, lost=status.attempt if lost else None)
+    listed = unreported.noted(status, pods=seen, over=over, lost=lost)
     return replace(status, unreported=listed)
 
 

@@ -48,14 +48,17 @@ async def test_a_task_restored_with_an_older_status_catches_up_with_its_log(worl
     status = world.status
     assert status["attempt"] == 7, "above all that the log holds, at once"
     assert status["counts"]["failures"] == 0
-    assert world.pod(7) is not None
+    assert status["unreported"] == [2, 3, 4, 5, 6], "what became of their runners nobody knows"
+    pod = world.pod(7)
+    assert pod is not None
+    assert '"unreported":[2,3,4,5,6]' in pod["metadata"]["annotations"][contract.ANNOTATION_ASSIGNMENT]
     world.bind(7)
     world.end(7, contract.Outcome.FENCED, code=77, newest_attempt=9)
     after = await world.settle()
     assert after is not None
     world.clock.pass_by(after + 1)
     await world.settle()
-    assert world.status["attempt"] == 10
+    assert (world.status["attempt"], world.status["unreported"]) == (10, [2, 3, 4, 5, 6, 8, 9])
 
 
 async def test_a_task_restored_under_a_new_uid_with_the_status_of_the_old_one_starts_no_run_from_zero(

@@ -324,6 +324,34 @@ LISTED: dict[str, tuple[Snapshot, tuple[int, ...]]] = {
         ),
         (1,),
     ),
+    "it was fenced by attempts that a status brought back from a backup knows nothing of": (
+        snapshot(task(status=FIRST), pod(state=told(contract.Outcome.FENCED, 77, newest_attempt=4))),
+        (2, 3, 4),
+    ),
+    "it was fenced by more of them than can be named": (
+        snapshot(task(status=FIRST), pod(state=told(contract.Outcome.FENCED, 77, newest_attempt=400))),
+        tuple(range(351, 401)),
+    ),
+    "it was fenced by a pod of its own number, which was gone before anybody recorded it": (
+        snapshot(task(status=FIRST), pod(state=told(contract.Outcome.FENCED, 77, newest_attempt=1))),
+        (1,),
+    ),
+    "and later its own kubelet's word says nothing of that other pod": (
+        snapshot(
+            task(status=SECOND),
+            pod(1, state=told(contract.Outcome.FENCED, 77, newest_attempt=1)),
+            pod(2, state=RUNNING),
+        ),
+        (1,),
+    ),
+    "of as many as can be named one's kubelet is back: there may have been more": (
+        snapshot(
+            task(status=status(entry(60), pod_uid="pod-60", unreported=tuple(range(5, 55)))),
+            pod(7, state=told(contract.Outcome.FENCED, 77, attempt=7, newest_attempt=8)),
+            pod(60, state=RUNNING),
+        ),
+        tuple(range(5, 55)),
+    ),
     "of more than can be named the newest are": (
         snapshot(
             task(
