@@ -12,7 +12,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ class Shown:
     def __init__(self) -> None:
         self._versions: dict[str, int] = {}
         self._expected: dict[str, int] = {}
+        self._unlisted: Set[str] = frozenset()
 
     def add(self, meta: Metadata) -> None:
         """The watch has shown this object."""
@@ -57,11 +58,12 @@ class Shown:
         for uid in self.gone(listed=listed):
             self.forget(uid)
         self._expected = dict(listed)
+        self._unlisted = self._versions.keys() - listed.keys()
         return missed
 
     def gone(self, *, listed: Mapping[str, int]) -> set[str]:
-        """What the listing before saw and this one does not. What no listing has shown yet may be new, and stays."""
-        return self._expected.keys() - listed.keys()
+        """What there was when the listing before ended, and is not in this one. What has been shown since stays."""
+        return (self._expected.keys() | self._unlisted) - listed.keys()
 
 
 class Inbox:

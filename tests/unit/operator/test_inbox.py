@@ -7,12 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 from agenttask import contract
+from agenttask_operator.fleet import Fleet
 from agenttask_operator.handlers import Inbox
+from agenttask_operator.metrics import Metrics
 from agenttask_operator.observed import read_pod
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import KEPT_DEPARTED, Departed, Key
 
 from tests.unit.operator.builders import NOW, checkpoint, raw_pod, raw_task, wire
+from tests.unit.operator.scraped import scraped
 
 KEY = Key("agents", "triage")
 
@@ -161,6 +164,24 @@ def test_a_task_whose_deletion_was_missed_is_forgotten(inbox: Inbox, queue: Reco
     inbox.task(kind="ADDED", raw=raw_task(version=9))
     tasks_silent(inbox, version=9)
     tasks_silent(inbox)
+    queue.added.clear()
+    inbox.task(kind="ADDED", raw=raw_task(version=9))
+    assert queue.added == [KEY]
+
+
+def test_a_task_that_came_and_went_between_two_listings_is_forgotten_though_its_deletion_was_missed(
+    queue: Recorder,
+) -> None:
+    """Its numbers would stand in the metrics, and in memory, for as long as the operator runs."""
+    metrics = Metrics()
+    inbox = Inbox(queue=queue, departed=Departed(), fleet=Fleet(metrics=metrics, clock=lambda: 0.0))
+    inbox.leading = True
+    tasks_silent(inbox)
+    inbox.task(kind="ADDED", raw=raw_task(version=9))
+    tasks_silent(inbox)
+    assert scraped(metrics, "agenttask_tasks"), "it may have come while the tasks were listed"
+    tasks_silent(inbox)
+    assert not scraped(metrics, "agenttask_tasks")
     queue.added.clear()
     inbox.task(kind="ADDED", raw=raw_task(version=9))
     assert queue.added == [KEY]
