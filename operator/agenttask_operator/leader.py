@@ -23,6 +23,9 @@ from agenttask_operator.cluster import Cluster
 LEASE_SECONDS: Final = 15
 RENEW_SECONDS: Final = 10
 RETRY_SECONDS: Final = 2
+CALL_SECONDS: Final = 5
+"""How long one answer is waited for. The client alone would wait five minutes for a server that has vanished: as long
+would a standby stand by, and a leader that cannot renew would not know that it leads no more."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +41,8 @@ class _PatientLease(LeaseLock):  # type: ignore[misc] # the client's types are n
 
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         try:
-            answer: tuple[bool, Any] = await super().get(name, namespace)
+            async with asyncio.timeout(CALL_SECONDS):
+                answer: tuple[bool, Any] = await super().get(name, namespace)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return False, ApiException(status=0, reason=repr(error))
         found, record = answer
@@ -56,7 +60,8 @@ class _PatientLease(LeaseLock):  # type: ignore[misc] # the client's types are n
 
     async def _patiently(self, call: Any) -> bool:
         try:
-            answer = await call
+            async with asyncio.timeout(CALL_SECONDS):
+                answer = await call
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.warning("Lease not written: %r", error)
             return False
@@ -116,6 +121,7 @@ class Leadership:
         lease = self._lock.lease_reference
         lease.spec.holder_identity = ""
         try:
-            await self._lock.api_instance.replace_namespaced_lease(self._lock.name, self._lock.namespace, lease)
+            async with asyncio.timeout(CALL_SECONDS):
+                await self._lock.api_instance.replace_namespaced_lease(self._lock.name, self._lock.namespace, lease)
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.warning("Lease not released: %r", error)
