@@ -60,7 +60,7 @@ async def work(*, queue: Queue[Key], reconciler: Reconciler, counts: Metrics | N
         except (ConflictError, NotFoundError):
             # The object changed under us (a runner's report, most often) or went. Look again, that is all.
             counts.count(metrics.RECONCILE_ERRORS, "Conflict")
-            queue.add_after(key, seconds=CONFLICT_SECONDS)
+            queue.retry(key, first=CONFLICT_SECONDS)
         except ClusterError as error:
             counts.count(metrics.RECONCILE_ERRORS, "API")
             logger.warning("%s/%s: %s; again in %.2f s", *key, error, queue.retry(key))

@@ -119,11 +119,11 @@ class Queue(Generic[KeyT]):
         if key in self._wanted:
             self._ready.put_nowait(key)
 
-    def retry(self, key: KeyT) -> float:
+    def retry(self, key: KeyT, *, first: float = FIRST_RETRY_SECONDS) -> float:
         """The work failed: again, after a delay that doubles with each failure in a row. Returns it, in seconds."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
-        seconds = min(FIRST_RETRY_SECONDS * 2.0 ** min(count, 16), MAX_RETRY_SECONDS)
+        seconds = min(first * 2.0 ** min(count, 16), MAX_RETRY_SECONDS)
         self.add_after(key, seconds=seconds)
         return seconds
 

@@ -252,7 +252,8 @@ class Reconciler:
         manifest = pods.render(task=task, plan=plan, settings=self._settings, attempt=attempt)
         try:
             await self._cluster.create_pod(manifest)
-        except RefusedError as error:
+        except (RefusedError, NotFoundError, ConflictError) as error:
+            # A webhook may say no with any code; a quota that others change too is a conflict.
             ends = isinstance(error, NamespaceEndsError)
             self._refuse(key=key, task=task, message=str(error), namespace_ends=ends)
         except ExistsError as error:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from agenttask_operator.main import SHOWN_SECONDS, work
+from agenttask_operator.answers import ConflictError, NotFoundError
+from agenttask_operator.main import CONFLICT_SECONDS, SHOWN_SECONDS, work
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Key, Reconciler
 
@@ -51,3 +52,28 @@ async def test_a_key_that_is_to_come_again_at_once_leaves_the_watches_a_moment_t
     await work(queue=queue, reconciler=cast(Reconciler, cast(Any, Told(queue, after=after))))
     assert timers.seconds == want
     assert len(queue) == 0
+
+
+class Contested:
+    """Finds the task changed under it, so many times, then as it should be."""
+
+    def __init__(self, queue: Queue[Key], *, errors: list[Exception]) -> None:
+        self._queue = queue
+        self._errors = errors
+
+    async def reconcile(self, key: Key) -> float | None:
+        if not self._errors:
+            self._queue.close()
+            return None
+        # Not to wait for the delay.
+        self._queue.add(key)
+        raise self._errors.pop()
+
+
+async def test_a_conflict_is_looked_at_again_at_once_and_one_that_does_not_end_ever_later() -> None:
+    timers = Timers()
+    queue: Queue[Key] = Queue(later=timers.later)
+    queue.add(KEY)
+    errors = [ConflictError("changed"), NotFoundError("gone"), ConflictError("changed"), ConflictError("changed")]
+    await work(queue=queue, reconciler=cast(Reconciler, cast(Any, Contested(queue, errors=errors))))
+    assert timers.seconds == [CONFLICT_SECONDS * times for times in (1, 2, 4, 8)]
