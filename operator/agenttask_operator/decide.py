@@ -146,7 +146,14 @@ def _finished(snapshot: Snapshot, *, held: datetime | None, now: datetime) -> De
     if expiry is not None and now >= expiry:
         return Decision(rule="expired", remove=True)
     due = min((time for time in (expiry, held) if time is not None), default=None)
-    return Decision(rule="finished", delete=_doomed(snapshot, keep=None), after_seconds=_after(due, now=now))
+    # Who waits for an edit to be seen would wait for ever.
+    seen = replace(task.status, observed_generation=task.metadata.generation)
+    return Decision(
+        rule="finished",
+        status=seen if seen != task.status else None,
+        delete=_doomed(snapshot, keep=None),
+        after_seconds=_after(due, now=now),
+    )
 
 
 def _after(time: datetime | None, *, now: datetime) -> float | None:

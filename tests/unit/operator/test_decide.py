@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from agenttask_operator.decide import decide
-from agenttask_operator.observed import Outcome
+from agenttask_operator.observed import Outcome, Phase
 from agenttask_operator.reasons import Reason
 from agenttask_operator.rules import RULES
+from msgspec.structs import replace
 
 from tests.unit.operator.builders import LOCATION, NOW, RUNNING, digest_of, entry, pod, snapshot, status, task
 from tests.unit.operator.decisions import CLAIMED, FIRST, failed_before
@@ -45,6 +46,14 @@ def test_an_edit_of_a_running_task_shows_as_pending_unless_it_is_its_last_attemp
     assert made is not None
     accepted = next(one for one in made.conditions if one.type == "Accepted")
     assert (accepted.status, accepted.reason) == ("True", reason)
+
+
+def test_an_edit_of_a_finished_task_is_seen_and_changes_nothing_else() -> None:
+    """Who waits for `observedGeneration`, as `kubectl wait` and GitOps tools do, would wait for ever."""
+    ended = status(entry(1, outcome=Outcome.COMPLETED), phase=Phase.COMPLETED, reason="Completed")
+    edited = decide(snapshot=snapshot(task(status=ended, spec={"ttlSecondsAfterFinished": 9}, generation=2)), now=NOW)
+    assert edited.status == replace(ended, observed_generation=2)
+    assert not decide(snapshot=snapshot(task(status=edited.status, generation=2)), now=NOW).writes
 
 
 def test_the_place_is_recorded_with_the_first_attempt_and_never_moves() -> None:
