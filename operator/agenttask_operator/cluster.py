@@ -320,7 +320,11 @@ class Cluster:
             await self._sleep(min(wait, MAX_TOLD_SECONDS))
         if answer.status >= 300:
             raise error_of(answer.status, content)
-        return msgspec.json.decode(content)
+        try:
+            return msgspec.json.decode(content)
+        except msgspec.DecodeError as error:
+            # Not an API server's answer: a proxy or load balancer in between.
+            raise UnreachableError(f"HTTP {answer.status}, and no JSON: {error}") from error
 
     async def _send(
         self, method: str, path: str, *, target: str, body: dict[str, Any] | bytes | None, content_type: str

@@ -138,3 +138,8 @@ async def test_the_next_call_is_let_through_after_its_share_of_a_second() -> Non
     for _ in range(3):
         await cluster.check_served()
     assert asyncio.get_running_loop().time() - begun >= 2 / 50 * 0.9
+
+
+async def test_a_page_that_a_proxy_sends_in_place_of_an_answer_is_no_answer() -> None:
+    with pytest.raises(UnreachableError, match="HTTP 200, and no JSON"):
+        await Cluster(cast(Any, Api(Answer(status=200, body=b"<html>Sign in</html>")))).check_served()

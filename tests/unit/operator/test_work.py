@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from agenttask_operator.answers import ConflictError, NotFoundError
+from agenttask_operator.answers import ClusterError, ConflictError, NotFoundError
 from agenttask_operator.main import CONFLICT_SECONDS, SHOWN_SECONDS, work
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Key, Reconciler
@@ -57,7 +57,7 @@ async def test_a_key_that_is_to_come_again_at_once_leaves_the_watches_a_moment_t
 class Contested:
     """Finds the task changed under it, so many times, then as it should be."""
 
-    def __init__(self, queue: Queue[Key], *, errors: list[Exception]) -> None:
+    def __init__(self, queue: Queue[Key], *, errors: list[ClusterError]) -> None:
         self._queue = queue
         self._errors = errors
 
