@@ -32,6 +32,8 @@ def _plain(part: Any) -> dict[str, Any]:
     made = {name: part[name] for name in (*_KEPT, *_BOUNDS) if name in part}
     if str(made.get("pattern", "")).endswith("$"):
         made["pattern"] = made["pattern"][:-1] + r"\Z"  # to Python a $ may have a line break behind it
+    if "pattern" in part and "description" in part:
+        made["description"] = part["description"]  # says in words what the pattern asks for
     if _RULES in part:
         made["x-rules"] = [{"rule": each["rule"], "message": each["message"]} for each in part[_RULES]]
     if "properties" in part:

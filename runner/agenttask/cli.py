@@ -62,34 +62,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"agenttask {version('agenttask')}")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    attempt = commands.add_parser("attempt", help="run one attempt of a task: what a runner pod does")
+    def add(name: str, says: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=says, description=f"{says[0].upper()}{says[1:]}.")
+
+    attempt = add("attempt", "run one attempt of a task: what a runner pod does")
     attempt.add_argument("--assignment", type=Path, default=Path(ASSIGNMENT_PATH), help="default: %(default)s")
     attempt.add_argument("--token-dir", type=Path, default=Path(TOKEN_DIR), help="default: %(default)s")
     attempt.add_argument("--program-dir", type=Path, default=Path(PROGRAM_DIR), help="default: %(default)s")
     attempt.add_argument("--termination-log", type=Path, default=Path(TERMINATION_PATH), help="default: %(default)s")
 
-    purge = commands.add_parser("purge", help="remove the log of a task that is being deleted: what its last pod does")
+    purge = add("purge", "remove the log of a task that is being deleted: what its last pod does")
     purge.add_argument("--assignment", type=Path, default=Path(ASSIGNMENT_PATH), help="default: %(default)s")
     purge.add_argument("--termination-log", type=Path, default=Path(TERMINATION_PATH), help="default: %(default)s")
 
-    run = commands.add_parser("run", help="run a task from a file, without a cluster; run it again to resume")
-    run.add_argument("file", type=Path, help="an AgentTask manifest (YAML)")
+    run = add("run", "run a task from a file, without a cluster; run it again to resume")
+    run.add_argument("file", type=Path, metavar="FILE", help="an AgentTask manifest (YAML); - is standard input")
     run.add_argument(
         "--store", required=True, metavar="STORE-URL", help="where the log goes: a folder, s3://…, redis://…"
     )
     run.add_argument("--fresh", action="store_true", help="start over, under a new uid")
 
-    validate = commands.add_parser("validate", help="say what is wrong with a task in a file; 1 if something is")
-    validate.add_argument("file", type=Path, help="an AgentTask manifest (YAML)")
+    validate = add("validate", "say what is wrong with a task in a file; 1 if something is")
+    validate.add_argument("file", type=Path, metavar="FILE", help="an AgentTask manifest (YAML); - is standard input")
     validate.add_argument(
         "--connect", action="store_true", help="ask its model, its tools' hosts and its MCP servers whether they answer"
     )
-    validate.add_argument("--output", choices=["text", "json"], default="text", help="default: %(default)s")
+    validate.add_argument("-o", "--output", choices=["text", "json"], default="text", help="default: %(default)s")
 
-    commands.add_parser(
-        "checkpoint", help="for a task's program: store its folder; returns once it is durable (1: it cannot be stored)"
-    )
-    progress = commands.add_parser("progress", help="for a task's program: say how far it is")
+    add("checkpoint", "for a task's program: store its folder; returns once it is durable (1: it cannot be stored)")
+    progress = add("progress", "for a task's program: say how far it is")
     progress.add_argument("step", type=int, metavar="STEP", help="steps done")
     progress.add_argument("total", type=int, metavar="TOTAL", help="steps there are; 0 if nobody knows")
     progress.add_argument("text", nargs="*", metavar="TEXT", help="what it is doing")

@@ -98,10 +98,10 @@ CODE = {"configMapRef": {"name": "tools"}}
 CONFIG_MAPS: dict[str, tuple[Any, str]] = {
     "one that is missing": ([], "there is no ConfigMap tools beside the task"),
     "another's": ([{"kind": "ConfigMap", "metadata": {"name": "x"}}], "there is no ConfigMap tools beside the task"),
-    "one with a way out": ([{"kind": "ConfigMap", "metadata": {"name": "tools"}, "data": {"../x": ""}}], "key ../x"),
+    "one with a way out": ([{"kind": "ConfigMap", "metadata": {"name": "tools"}, "data": {"../x": ""}}], "../x"),
     "one of another kind of data": (
         [{"kind": "ConfigMap", "metadata": {"name": "tools"}, "data": {"a": 1}}],
-        "a ConfigMap",
+        "ConfigMap tools: data.a: 1 is not of type",
     ),
 }
 
