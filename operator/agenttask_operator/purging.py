@@ -48,8 +48,8 @@ def gives_up_at(*, task: Task, status: Status) -> datetime | None:
     if deleted is None or (fold.is_open(status) and entry is not None and not entry.purge):
         return None
     first = next((entry.start for entry in status.attempts if entry.purge), None)
-    ends = (entry.end for entry in status.attempts if entry.end is not None)
-    return (first or max(deleted, *ends)) + PATIENCE
+    ends = [entry.end for entry in status.attempts if entry.end is not None]
+    return (first or max([deleted, *ends])) + PATIENCE
 
 
 def given_up(view: View) -> str | None:

@@ -214,15 +214,16 @@ def invalid(view: View) -> Verdict | None:
 
 
 def parked(view: View) -> Verdict | None:
-    """The run waits for a time, or for a larger budget: no pod until then. Someone is needed where no time is set."""
+    """The run waits for a time, or for a larger budget: no pod until then. Someone is needed where no time is ahead."""
     wake, entry = view.status.wake, view.status.current
     if wake is None or wake.met or entry is None or view.plan is None:
         return None
     if contract.is_met(wake, budget=view.plan.spec.budget, now=view.now):
         return None
     saying = _said(entry)
-    stalled = saying if wake.not_before is None else None
-    return Verdict(phase=view.idle_phase, saying=saying, status=view.status, stalled=stalled, until=wake.not_before)
+    until = wake.not_before if wake.not_before is not None and view.now < wake.not_before else None
+    stalled = saying if until is None else None
+    return Verdict(phase=view.idle_phase, saying=saying, status=view.status, stalled=stalled, until=until)
 
 
 def waiting(view: View) -> Verdict | None:
@@ -343,7 +344,7 @@ def _blamed_before(view: View) -> Saying | None:
 
 
 def _said(entry: Attempt) -> Saying:
-    return Saying(entry.reason or "", entry.message or "")
+    return Saying(entry.reason or entry.outcome or "", entry.message or "")
 
 
 def _container_reason(*, reason: str, message: str) -> Reason:

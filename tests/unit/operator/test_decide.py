@@ -9,7 +9,7 @@ from agenttask_operator.reasons import Reason
 from agenttask_operator.rules import RULES
 from msgspec.structs import replace
 
-from tests.unit.operator.builders import LOCATION, NOW, RUNNING, digest_of, entry, pod, snapshot, status, task
+from tests.unit.operator.builders import LOCATION, NOW, RUNNING, ago, digest_of, entry, pod, snapshot, status, task
 from tests.unit.operator.decisions import CLAIMED, FIRST, failed_before
 
 
@@ -54,6 +54,22 @@ def test_an_edit_of_a_finished_task_is_seen_and_changes_nothing_else() -> None:
     edited = decide(snapshot=snapshot(task(status=ended, spec={"ttlSecondsAfterFinished": 9}, generation=2)), now=NOW)
     assert edited.status == replace(ended, observed_generation=2)
     assert not decide(snapshot=snapshot(task(status=edited.status, generation=2)), now=NOW).writes
+
+
+def test_an_attempt_whose_reason_somebody_took_away_shows_its_outcome() -> None:
+    """An empty reason is none that the API takes."""
+    edited = replace(entry(1, outcome=Outcome.COMPLETED), reason=None)
+    made = decide(snapshot=snapshot(task(status=status(edited))), now=NOW).status
+    assert made is not None
+    assert (made.phase, made.reason) == (Phase.COMPLETED, "Completed")
+
+
+def test_a_task_whose_attempts_somebody_took_away_is_purged_when_it_is_deleted() -> None:
+    """It never went: how long its log may keep it could not be told."""
+    emptied = replace(status(entry(1), phase=Phase.COMPLETED, reason="Completed"), attempts=())
+    spec = {"checkpoint": {"onDelete": "Delete"}}
+    made = decide(snapshot=snapshot(task(status=emptied, spec=spec, deleted=ago(60), guarded=True)), now=NOW)
+    assert (made.rule, made.create) == ("purge", True)
 
 
 def test_the_place_is_recorded_with_the_first_attempt_and_never_moves() -> None:

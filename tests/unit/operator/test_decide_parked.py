@@ -83,6 +83,10 @@ ROWS: dict[str, tuple[Snapshot, Want]] = {
         snapshot(task(status=waits(not_before=NOW), checkpoint=POINT)),
         STARTS,
     ),
+    "the time has come, and the budget is still too small: that takes someone, and no look at the time": (
+        snapshot(task(status=waits(not_before=ago(1), above=STEPS), checkpoint=POINT)),
+        replace(PARKED, uid=None, after=None, true=("Checkpointed", "Stalled")),
+    ),
     "an edit that has nothing to do with it wakes nobody": (
         snapshot(task(status=waits(not_before=ahead(7)), checkpoint=POINT, generation=2)),
         replace(PARKED, uid=None, after=7.0),
