@@ -52,6 +52,7 @@ def test_a_deleted_pod_is_forgotten_and_one_of_the_same_name_is_not() -> None:
     made.drop("new")
     made.drop("new")
     assert made.of(namespace="n", task="t") == set()
+    assert not made._names, "tasks come and go for as long as the operator runs"
 
 
 def test_what_a_listing_lacks_is_gone_but_what_was_shown_during_it_stays() -> None:
