@@ -73,7 +73,7 @@ async def throughput(bench: Bench, *, system: System, count: int) -> Figures:
 
 
 async def recovery(bench: Bench, *, system: System, count: int, losses: int) -> dict[str, Figures]:
-    """Evict the pods of many objects at once, and then of others, one after the other.
+    """Evict the pods of many objects at once, and then of others, if any, one after the other.
 
     Of others, since both controllers let an object wait that loses its pod again before it got any further.
     """
@@ -90,7 +90,9 @@ async def recovery(bench: Bench, *, system: System, count: int, losses: int) -> 
         if system is bench.tasks:
             at_once |= _spent(before, await bench.operator.usage(), count=count)
         found = {"all at once": at_once}
-        found["one by one"] = await _lose(bench, system=system, board=board, names=names[count:], apart=LOSS_SECONDS)
+        if losses:
+            rest = names[count:]
+            found["one by one"] = await _lose(bench, system=system, board=board, names=rest, apart=LOSS_SECONDS)
     return found
 
 

@@ -26,6 +26,8 @@ from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Departed, Key
 from agenttask_operator.roster import Roster
 
+LISTED_SECONDS: Final = 300.0
+"""For how long what events tell of may go before what a listing has found: all tasks there are, after a restart."""
 RETRY_SECONDS: Final = 1.0
 PAGE: Final = 250
 IDLE_SECONDS: Final = 0.5
@@ -114,10 +116,10 @@ class Inbox:
             self._inputs[uid] = inputs
             if kind is None and _is_over(task):
                 return
-        self._add(Key(task.metadata.namespace, task.metadata.name))
+        self._add(Key(task.metadata.namespace, task.metadata.name), kind=kind)
 
     def pod(self, *, kind: str | None, raw: Mapping[str, Any]) -> None:
-        """An event of a runner pod."""
+        """An event of a runner pod; `kind` is None for what a listing found."""
         pod = read_pod(raw)
         if kind == "DELETED":
             self._departed.keep(pod)
@@ -127,7 +129,7 @@ class Inbox:
             self._pods.add(pod.metadata)
             self._roster.add(pod)
         if pod.task:
-            self._add(Key(pod.metadata.namespace, pod.task))
+            self._add(Key(pod.metadata.namespace, pod.task), kind=kind)
 
     def silent(self, *, tasks: Mapping[str, int], pods: Mapping[str, int]) -> str | None:
         """Which watch has gone silent, None while both keep up.
@@ -143,9 +145,9 @@ class Inbox:
         late = {"tasks": self._tasks.behind(listed=tasks), "pods": self._pods.behind(listed=pods)}
         return next((kind for kind, behind in late.items() if behind), None)
 
-    def _add(self, key: Key) -> None:
+    def _add(self, key: Key, *, kind: str | None) -> None:
         if self.leading:
-            self._queue.add(key)
+            self._queue.add(key, within=LISTED_SECONDS if kind is None else 0)
 
 
 def _is_over(task: Task) -> bool:

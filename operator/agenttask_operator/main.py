@@ -24,7 +24,7 @@ from agenttask_operator import handlers, health, logs, metrics, settings
 from agenttask_operator.answers import ClusterError, ConflictError, NotFoundError
 from agenttask_operator.cluster import Cluster
 from agenttask_operator.fleet import Fleet
-from agenttask_operator.handlers import Inbox
+from agenttask_operator.handlers import LISTED_SECONDS, Inbox
 from agenttask_operator.leader import Leadership
 from agenttask_operator.ledger import Ledger
 from agenttask_operator.metrics import Metrics
@@ -101,7 +101,7 @@ async def resync(*, cluster: Cluster, reconciler: Reconciler, queue: Queue[Key],
             logger.exception("%s/%s: cannot be judged as listed", *key)
             continue
         if decision.writes:
-            queue.add(key)
+            queue.add(key, within=LISTED_SECONDS)
         elif decision.after_seconds is not None:
             queue.add_after(key, seconds=decision.after_seconds)
     return inbox.silent(tasks=tasks, pods=pods)

@@ -1,16 +1,19 @@
-"""A work queue of keys: each key once, one worker per key at a time, now or after a delay.
+"""A work queue of keys: each key once, one worker per key at a time, now or after a delay, earliest deadline first.
 
 Knows nothing of tasks or of Kubernetes. A key added while it is being worked on is handed out again afterwards, so the
-last event is never lost; a key added many times is handed out once. All methods but `get` are synchronous and belong to
-the event loop's thread.
+last event is never lost; a key added many times is handed out once. A key that can wait has a later deadline: more
+urgent ones go before it, but none that comes after that deadline, so that it never starves. All methods but `get` are
+synchronous and belong to the event loop's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 import time
 from collections.abc import Callable, Hashable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 FIRST_RETRY_SECONDS = 0.25
 MAX_RETRY_SECONDS = 60.0
@@ -29,6 +32,15 @@ class Timer(Protocol):
 
 
 Later = Callable[[float, Callable[[], None]], Timer]
+
+
+class _Place(NamedTuple):
+    """A key's place among those that wait; no two have the same number."""
+
+    deadline: float
+    number: int
+    since: float
+    """When it was first wanted."""
 
 
 class QueueClosed(Exception):  # noqa: N818 - not an error
@@ -55,9 +67,10 @@ class Queue(Generic[KeyT]):
         self._clock = clock
         self._waited = waited
         # None wakes one who waits when the queue is closed.
-        self._ready: asyncio.Queue[KeyT | None] = asyncio.Queue()
+        self._ready: asyncio.PriorityQueue[tuple[_Place, KeyT | None]] = asyncio.PriorityQueue()
+        self._numbers = itertools.count()
         self._closed = False
-        self._wanted: dict[KeyT, float] = {}
+        self._wanted: dict[KeyT, _Place] = {}
         self._active: set[KeyT] = set()
         self._timers: dict[KeyT, Timer] = {}
         self._failures: dict[KeyT, int] = {}
@@ -66,13 +79,20 @@ class Queue(Generic[KeyT]):
         """Keys that wait for a worker now."""
         return len(self._wanted)
 
-    def add(self, key: KeyT) -> None:
-        """Hand the key out as soon as a worker is free and no other one has it."""
-        if key in self._wanted:
+    def add(self, key: KeyT, *, within: float = 0.0) -> None:
+        """Hand the key out as soon as a worker is free and no other one has it.
+
+        Args:
+            key: what to work on.
+            within: for how many seconds more urgent keys may go before it.
+        """
+        now, old = self._clock(), self._wanted.get(key)
+        if old is not None and old.deadline <= now + within:
             return
-        self._wanted[key] = self._clock()
+        place = self._place(deadline=now + within, since=now if old is None else old.since)
+        self._wanted[key] = place
         if key not in self._active:
-            self._ready.put_nowait(key)
+            self._ready.put_nowait((place, key))
 
     def add_after(self, key: KeyT, *, seconds: float) -> None:
         """Hand the key out after a delay, or earlier if something earlier is already due."""
@@ -94,13 +114,8 @@ class Queue(Generic[KeyT]):
         Raises:
             QueueClosed: there will be none.
         """
-        key = await self._ready.get()
-        if key is None or self._closed:
-            self.close()
-            raise QueueClosed
-        since = self._wanted.pop(key, None)
-        if since is not None:
-            self._waited(self._clock() - since)
+        key = await self._next()
+        self._waited(self._clock() - self._wanted.pop(key).since)
         self._active.add(key)
         timer = self._timers.pop(key, None)
         if timer is not None:
@@ -111,13 +126,14 @@ class Queue(Generic[KeyT]):
         """Hand out no more keys; those in hand are finished by who has them."""
         self._closed = True
         # Whoever takes this puts one for the next: nobody counts who waits.
-        self._ready.put_nowait(None)
+        self._ready.put_nowait((self._place(deadline=-math.inf, since=self._clock()), None))
 
     def done(self, key: KeyT) -> None:
         """The work on a key is over, well or not."""
         self._active.discard(key)
-        if key in self._wanted:
-            self._ready.put_nowait(key)
+        place = self._wanted.get(key)
+        if place is not None:
+            self._ready.put_nowait((place, key))
 
     def retry(self, key: KeyT, *, first: float = FIRST_RETRY_SECONDS) -> float:
         """The work failed: again, after a delay that doubles with each failure in a row. Returns it, in seconds."""
@@ -130,6 +146,19 @@ class Queue(Generic[KeyT]):
     def succeeded(self, key: KeyT) -> None:
         """The work went well: the next failure is the first again."""
         self._failures.pop(key, None)
+
+    def _place(self, *, deadline: float, since: float) -> _Place:
+        return _Place(deadline, next(self._numbers), since)
+
+    async def _next(self) -> KeyT:
+        while True:
+            place, key = await self._ready.get()
+            if key is None or self._closed:
+                self.close()
+                raise QueueClosed
+            # Else it was given a better place since, or has been handed out.
+            if self._wanted.get(key) == place:
+                return key
 
     def _due(self, key: KeyT) -> None:
         self._timers.pop(key, None)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from agenttask import contract
 from agenttask_operator.fleet import Fleet
-from agenttask_operator.handlers import Inbox
+from agenttask_operator.handlers import LISTED_SECONDS, Inbox
 from agenttask_operator.metrics import Metrics
 from agenttask_operator.observed import read_pod
 from agenttask_operator.queue import Queue
@@ -31,13 +31,15 @@ def reported(*, version: int, attempt: int, step: int = 1, **status: Any) -> dic
 
 
 class Recorder(Queue[Key]):
-    """Counts what is added."""
+    """Remembers what is added, and for how long each may wait."""
 
     def __init__(self) -> None:
         self.added: list[Key] = []
+        self.within: list[float] = []
 
-    def add(self, key: Key) -> None:
+    def add(self, key: Key, *, within: float = 0.0) -> None:
         self.added.append(key)
+        self.within.append(within)
 
 
 @pytest.fixture
@@ -90,6 +92,16 @@ def test_of_what_a_listing_finds_only_the_unfinished_is_work(inbox: Inbox, queue
     assert queue.added == []
     inbox.task(kind=None, raw=raw_task(generation=2, phase="Running"))
     assert queue.added == [KEY]
+
+
+def test_what_a_listing_finds_may_wait_for_what_events_tell_of(inbox: Inbox, queue: Recorder) -> None:
+    inbox.task(kind=None, raw=raw_task())
+    inbox.pod(kind=None, raw=RAW_POD)
+    assert queue.within == [LISTED_SECONDS] * 2
+    queue.within.clear()
+    inbox.task(kind="MODIFIED", raw=raw_task(generation=2))
+    inbox.pod(kind="MODIFIED", raw=RAW_POD)
+    assert queue.within == [0, 0]
 
 
 def test_a_finished_task_that_was_deleted_unseen_and_waits_for_its_purge_is_work(inbox: Inbox, queue: Recorder) -> None:

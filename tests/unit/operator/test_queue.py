@@ -48,7 +48,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def queue(clock: Clock) -> Queue[str]:
-    return Queue(later=clock.later)
+    return Queue(later=clock.later, clock=lambda: clock.now)
 
 
 async def ready(queue: Queue[str]) -> list[str]:
@@ -77,6 +77,57 @@ async def test_a_key_added_while_it_is_worked_on_comes_again_afterwards(queue: Q
     assert await ready(queue) == []
     queue.done("a")
     assert await ready(queue) == ["a"]
+
+
+async def test_what_can_wait_comes_after_what_is_urgent_and_in_its_own_order(queue: Queue[str]) -> None:
+    for key in ("a", "b"):
+        queue.add(key, within=10)
+    for key in ("c", "d"):
+        queue.add(key)
+    assert await ready(queue) == ["c", "d", "a", "b"]
+
+
+async def test_no_urgent_key_that_comes_after_the_deadline_of_another_goes_before_it(
+    queue: Queue[str], clock: Clock
+) -> None:
+    queue.add("a", within=10)
+    clock.pass_by(9)
+    queue.add("in time")
+    clock.pass_by(2)
+    queue.add("too late")
+    assert await ready(queue) == ["in time", "a", "too late"]
+
+
+@pytest.mark.parametrize("working", [False, True], ids=["while it waits", "while it is worked on"])
+async def test_a_key_that_could_wait_and_becomes_urgent_is_handed_out_once(queue: Queue[str], working: bool) -> None:
+    if working:
+        queue.add("a")
+        assert await queue.get() == "a"
+    queue.add("b", within=5)
+    queue.add("a", within=10)
+    queue.add("a")
+    if working:
+        queue.done("a")
+    assert len(queue) == 2
+    assert await ready(queue) == ["a", "b"]
+
+
+async def test_an_urgent_key_is_not_put_off(queue: Queue[str]) -> None:
+    queue.add("a")
+    queue.add("b")
+    queue.add("a", within=10)
+    assert await ready(queue) == ["a", "b"]
+
+
+async def test_how_long_a_key_waited_counts_from_when_it_was_first_wanted(clock: Clock) -> None:
+    waits: list[float] = []
+    queue: Queue[str] = Queue(later=clock.later, clock=lambda: clock.now, waited=waits.append)
+    queue.add("a", within=10)
+    clock.pass_by(3)
+    queue.add("a")
+    clock.pass_by(1)
+    assert await ready(queue) == ["a"]
+    assert waits == [4]
 
 
 async def test_a_delayed_key_comes_when_it_is_due(queue: Queue[str], clock: Clock) -> None:
