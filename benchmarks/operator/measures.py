@@ -133,9 +133,15 @@ async def _first_resync(bench: Bench) -> Figures:
     await bench.operator.lead()
     await asyncio.sleep(2 * _QUIET_SECONDS)
     usage = await bench.operator.usage()
-    began, ended = usage.facts.resyncs[1]
-    writes = usage.facts.writes
-    return {"leads after s": began, "all judged after s": ended, "writes": writes, "MB": usage.rss_mb}
+    facts = usage.facts
+    began, ended = facts.resyncs[1]
+    return {
+        "leads after s": began,
+        "all judged after s": ended,
+        "reconciles": facts.reconciles,
+        "writes": facts.writes,
+        "MB": usage.rss_mb,
+    }
 
 
 async def _window(bench: Bench) -> Figures:

@@ -63,6 +63,10 @@ class Shown:
         self._unlisted = self._versions.keys() - listed.keys()
         return missed
 
+    def listed(self, *, uid: str, version: int) -> bool:
+        """Whether the last listing saw this object, in that version or a later one."""
+        return self._expected.get(uid, 0) >= version
+
     def gone(self, *, listed: Mapping[str, int]) -> set[str]:
         """What there was when the listing before ended, and is not in this one. What has been shown since stays."""
         return (self._expected.keys() | self._unlisted) - listed.keys()
@@ -88,6 +92,7 @@ class Inbox:
         self._inputs: dict[str, tuple[object, ...]] = {}
         self._tasks = Shown()
         self._pods = Shown()
+        self._held: list[tuple[Key, Shown, str, int]] | None = []
         self.leading = False
 
     @property
@@ -116,7 +121,7 @@ class Inbox:
             self._inputs[uid] = inputs
             if kind is None and _is_over(task):
                 return
-        self._add(Key(task.metadata.namespace, task.metadata.name), kind=kind)
+        self._add(Key(task.metadata.namespace, task.metadata.name), kind=kind, watch=self._tasks, meta=task.metadata)
 
     def pod(self, *, kind: str | None, raw: Mapping[str, Any]) -> None:
         """An event of a runner pod; `kind` is None for what a listing found."""
@@ -129,7 +134,7 @@ class Inbox:
             self._pods.add(pod.metadata)
             self._roster.add(pod)
         if pod.task:
-            self._add(Key(pod.metadata.namespace, pod.task), kind=kind)
+            self._add(Key(pod.metadata.namespace, pod.task), kind=kind, watch=self._pods, meta=pod.metadata)
 
     def silent(self, *, tasks: Mapping[str, int], pods: Mapping[str, int]) -> str | None:
         """Which watch has gone silent, None while both keep up.
@@ -145,9 +150,29 @@ class Inbox:
         late = {"tasks": self._tasks.behind(listed=tasks), "pods": self._pods.behind(listed=pods)}
         return next((kind for kind, behind in late.items() if behind), None)
 
-    def _add(self, key: Key, *, kind: str | None) -> None:
-        if self.leading:
-            self._queue.add(key, within=LISTED_SECONDS if kind is None else 0)
+    def resynced(self) -> None:
+        """A resync of the leader has ended, well or not: all that it has listed was judged, and needs no look for that.
+
+        The first is about to list what the watches begin with, and that waits for it: ten thousand reads for nothing.
+        """
+        held, self._held = self._held or [], None
+        for key, watch, uid, version in held:
+            self._add_listed(key, watch=watch, uid=uid, version=version)
+
+    def _add(self, key: Key, *, kind: str | None, watch: Shown, meta: Metadata) -> None:
+        if not self.leading:
+            return
+        uid, version = meta.uid, int(meta.resource_version)
+        if kind is not None:
+            self._queue.add(key)
+        elif self._held is not None:
+            self._held.append((key, watch, uid, version))
+        else:
+            self._add_listed(key, watch=watch, uid=uid, version=version)
+
+    def _add_listed(self, key: Key, *, watch: Shown, uid: str, version: int) -> None:
+        if not watch.listed(uid=uid, version=version):
+            self._queue.add(key, within=LISTED_SECONDS)
 
 
 def _is_over(task: Task) -> bool:

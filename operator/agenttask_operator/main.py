@@ -89,10 +89,11 @@ async def resync(*, cluster: Cluster, reconciler: Reconciler, queue: Queue[Key],
             owned[owner.uid, pod.task].append(pod)
     roster.settle(before=before, listed=pods.keys())
     tasks: dict[str, int] = {}
+    leads = inbox.leading
     async for task in cluster.tasks():
         meta = task.metadata
         tasks[meta.uid] = int(meta.resource_version)
-        if not inbox.leading:
+        if not leads:
             continue
         key = Key(meta.namespace, meta.name)
         try:
@@ -252,6 +253,7 @@ class Operator:
         while True:
             self._due.clear()
             pause = self._resync_seconds * source.uniform(0.8, 1.2)
+            leads = self._inbox.leading
             try:
                 silent = await resync(
                     cluster=self._cluster, reconciler=self._reconciler, queue=self._queue, inbox=self._inbox
@@ -264,6 +266,8 @@ class Operator:
             except Exception:
                 # Whatever one object did to it, the watches and the workers are better than nothing.
                 logger.exception("Resync failed")
+            if leads:
+                self._inbox.resynced()
             self._health.turned()
             try:
                 await asyncio.wait_for(self._due.wait(), timeout=pause)

@@ -54,8 +54,10 @@ def departed() -> Departed:
 
 @pytest.fixture
 def inbox(queue: Recorder, departed: Departed) -> Inbox:
+    """That of a leader whose first resync is over."""
     made = Inbox(queue=queue, departed=departed)
     made.leading = True
+    made.resynced()
     return made
 
 
@@ -102,6 +104,48 @@ def test_what_a_listing_finds_may_wait_for_what_events_tell_of(inbox: Inbox, que
     inbox.task(kind="MODIFIED", raw=raw_task(generation=2))
     inbox.pod(kind="MODIFIED", raw=RAW_POD)
     assert queue.within == [0, 0]
+
+
+def test_what_the_watches_list_first_waits_for_the_first_resync_and_is_no_work_if_that_has_judged_it(
+    queue: Recorder, departed: Departed
+) -> None:
+    inbox = Inbox(queue=queue, departed=departed)
+    inbox.leading = True
+    for name in ("as listed", "as listed then", "newer", "not listed"):
+        inbox.task(kind=None, raw=raw_task(name, version=7))
+    inbox.pod(kind=None, raw=raw_pod(of="as listed", uid="pod-1", version=7))
+    inbox.pod(kind=None, raw=raw_pod(of="with a newer pod", uid="pod-2", version=7))
+    assert queue.added == []
+    tasks = {"uid-agents-as listed": 7, "uid-agents-as listed then": 8, "uid-agents-newer": 6}
+    inbox.silent(tasks=tasks, pods={"pod-1": 7, "pod-2": 6})
+    inbox.resynced()
+    assert [key.name for key in queue.added] == ["newer", "not listed", "with a newer pod"]
+    assert queue.within == [LISTED_SECONDS] * 3
+
+
+def test_what_the_watches_list_later_is_no_work_if_the_last_resync_has_judged_it(inbox: Inbox, queue: Recorder) -> None:
+    inbox.silent(tasks={UID: 7}, pods={"pod-1": 7})
+    inbox.task(kind=None, raw=raw_task(version=7))
+    inbox.pod(kind=None, raw=raw_pod(uid="pod-1", version=7))
+    assert queue.added == []
+    inbox.task(kind=None, raw=raw_task(version=8, generation=2))
+    inbox.pod(kind=None, raw=raw_pod(uid="pod-1", version=8))
+    assert queue.added == [KEY, KEY]
+
+
+def test_what_happens_before_the_first_resync_is_over_is_work_at_once(queue: Recorder, departed: Departed) -> None:
+    inbox = Inbox(queue=queue, departed=departed)
+    inbox.leading = True
+    inbox.task(kind="ADDED", raw=raw_task())
+    assert queue.added == [KEY]
+
+
+def test_a_first_resync_that_failed_has_judged_nothing(queue: Recorder, departed: Departed) -> None:
+    inbox = Inbox(queue=queue, departed=departed)
+    inbox.leading = True
+    inbox.task(kind=None, raw=raw_task())
+    inbox.resynced()
+    assert queue.added == [KEY]
 
 
 def test_a_finished_task_that_was_deleted_unseen_and_waits_for_its_purge_is_work(inbox: Inbox, queue: Recorder) -> None:

@@ -18,7 +18,7 @@ from agenttask_operator.observed import Pod, Task
 from agenttask_operator.reconcile import Key
 from agenttask_operator.settings import LeaderElection, Runner, Settings
 
-from tests.unit.operator.builders import task
+from tests.unit.operator.builders import raw_task, task
 
 
 class Unwatched:
@@ -74,6 +74,38 @@ async def test_a_silent_watch_is_found_a_full_pause_after_taking_over_and_not_be
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
         await operator._stand_down()
+
+
+async def test_what_the_watches_list_first_waits_until_a_leader_has_judged_all_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Handover(Unwatched):
+        """Leadership comes while it is listed for the first time."""
+
+        async def tasks(self) -> AsyncIterator[Task]:
+            operator._inbox.leading = True
+            async for one in super().tasks():
+                yield one
+
+    config = Settings(runner=Runner(image="r:1"))
+    operator = main.Operator(cluster=cast(Cluster, Handover()), config=config, identity="me", namespace="here")
+    turns = Turns()
+    monkeypatch.setattr(operator, "_health", turns)
+    loop = asyncio.create_task(operator._resync())
+    try:
+        async with asyncio.timeout(5):
+            await turns.found.get()
+            operator._inbox.task(kind=None, raw=raw_task("unlisted"))
+            assert len(operator._queue) == 0, "a standby's listing has judged nothing"
+            operator._due.set()
+            await turns.found.get()
+            assert {await operator._queue.get() for _ in range(2)} == {
+                Key("agents", "triage"),
+                Key("agents", "unlisted"),
+            }
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
 
 
 async def test_on_sigterm_it_finishes_the_key_in_hand_and_takes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
