@@ -19,13 +19,16 @@ from typing import Any, Final
 import kopf
 from agenttask import contract
 
+from agenttask_operator import exits
 from agenttask_operator.fleet import Fleet
 from agenttask_operator.metrics import Metrics
-from agenttask_operator.observed import Metadata, Phase, Task, read_pod, read_task
+from agenttask_operator.observed import Metadata, Phase, Pod, Task, read_pod, read_task
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Departed, Key
 from agenttask_operator.roster import Roster
 
+SHOWN_SECONDS: Final = 0.5
+"""How soon a key comes again unless an event brings it: a watch shows what a reconcile has made, and more with it."""
 LISTED_SECONDS: Final = 300.0
 """For how long what events tell of may go before what a listing has found: all tasks there are, after a restart."""
 RETRY_SECONDS: Final = 1.0
@@ -133,8 +136,13 @@ class Inbox:
         else:
             self._pods.add(pod.metadata)
             self._roster.add(pod)
-        if pod.task:
-            self._add(Key(pod.metadata.namespace, pod.task), kind=kind, watch=self._pods, meta=pod.metadata)
+        if not pod.task:
+            return
+        key = Key(pod.metadata.namespace, pod.task)
+        if kind == "MODIFIED" and _is_going(pod):
+            self._add_later(key)
+        else:
+            self._add(key, kind=kind, watch=self._pods, meta=pod.metadata)
 
     def silent(self, *, tasks: Mapping[str, int], pods: Mapping[str, int]) -> str | None:
         """Which watch has gone silent, None while both keep up.
@@ -170,6 +178,10 @@ class Inbox:
         else:
             self._add_listed(key, watch=watch, uid=uid, version=version)
 
+    def _add_later(self, key: Key) -> None:
+        if self.leading:
+            self._queue.add_after(key, seconds=SHOWN_SECONDS)
+
     def _add_listed(self, key: Key, *, watch: Shown, uid: str, version: int) -> None:
         if not watch.listed(uid=uid, version=version):
             self._queue.add(key, within=LISTED_SECONDS)
@@ -179,6 +191,11 @@ def _is_over(task: Task) -> bool:
     """Whether it has ended, and nobody waits for its purge: after a restart there are thousands of them."""
     ended = task.status.phase in {Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED}
     return ended and task.metadata.deletion_timestamp is None
+
+
+def _is_going(pod: Pod) -> bool:
+    """Whether it is being taken away, and its runner's end will be an event of its own: most often, the next one."""
+    return not pod.ended and (pod.metadata.deletion_timestamp is not None or exits.taken_away(pod) is not None)
 
 
 def _inputs(task: Task) -> tuple[object, ...]:

@@ -24,7 +24,7 @@ from agenttask_operator import handlers, health, logs, metrics, settings
 from agenttask_operator.answers import ClusterError, ConflictError, NotFoundError
 from agenttask_operator.cluster import Cluster
 from agenttask_operator.fleet import Fleet
-from agenttask_operator.handlers import LISTED_SECONDS, Inbox
+from agenttask_operator.handlers import LISTED_SECONDS, SHOWN_SECONDS, Inbox
 from agenttask_operator.leader import Leadership
 from agenttask_operator.ledger import Ledger
 from agenttask_operator.metrics import Metrics
@@ -39,8 +39,6 @@ DRAIN_SECONDS: Final = 15
 LAST_WORDS_SECONDS: Final = 5
 """For how long a part that failed may take to say so."""
 CONFLICT_SECONDS: Final = 0.05
-SHOWN_SECONDS: Final = 0.5
-"""How soon a key comes again unless an event brings it: a watch shows what a reconcile has made, and more with it."""
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from agenttask import contract
 from agenttask_operator.fleet import Fleet
-from agenttask_operator.handlers import LISTED_SECONDS, Inbox
+from agenttask_operator.handlers import LISTED_SECONDS, SHOWN_SECONDS, Inbox
 from agenttask_operator.metrics import Metrics
 from agenttask_operator.observed import read_pod
 from agenttask_operator.queue import Queue
@@ -36,10 +36,15 @@ class Recorder(Queue[Key]):
     def __init__(self) -> None:
         self.added: list[Key] = []
         self.within: list[float] = []
+        self.later: list[Key] = []
 
     def add(self, key: Key, *, within: float = 0.0) -> None:
         self.added.append(key)
         self.within.append(within)
+
+    def add_after(self, key: Key, *, seconds: float) -> None:
+        assert seconds == SHOWN_SECONDS
+        self.later.append(key)
 
 
 @pytest.fixture
@@ -175,11 +180,46 @@ def test_every_pod_event_is_work_and_a_deleted_pod_is_remembered(
     assert found.metadata.name == "triage-1"
 
 
+RUNNING: dict[str, Any] = {"containerStatuses": [{"name": contract.CONTAINER, "state": {"running": {}}}]}
+ENDED: dict[str, Any] = {"containerStatuses": [{"name": contract.CONTAINER, "state": {"terminated": {"exitCode": 75}}}]}
+TARGET = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+DELETED = {"deletionTimestamp": wire(NOW)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "pod", "later"),
+    [
+        ("MODIFIED", raw_pod(status=RUNNING, meta=DELETED), True),
+        ("MODIFIED", raw_pod(status={**RUNNING, "conditions": [TARGET]}), True),
+        ("MODIFIED", raw_pod(status=RUNNING), False),
+        ("MODIFIED", raw_pod(status=ENDED, meta=DELETED), False),
+        ("MODIFIED", raw_pod(status={"phase": "Failed", "conditions": [TARGET]}), False),
+        ("DELETED", raw_pod(status=RUNNING, meta=DELETED), False),
+        (None, raw_pod(status=RUNNING, meta=DELETED), False),
+    ],
+    ids=[
+        "it is being deleted",
+        "it is being evicted",
+        "it works",
+        "its runner has ended",
+        "it has failed",
+        "it is gone",
+        "it was being deleted before",
+    ],
+)
+def test_a_pod_that_is_going_is_looked_at_once_its_end_is_shown_or_half_a_second_later(
+    inbox: Inbox, queue: Recorder, kind: str | None, pod: dict[str, Any], later: bool
+) -> None:
+    inbox.pod(kind=kind, raw=pod)
+    assert (queue.later, queue.added) == (([KEY], []) if later else ([], [KEY]))
+
+
 def test_a_standby_queues_nothing_and_remembers(inbox: Inbox, queue: Recorder, departed: Departed) -> None:
     inbox.leading = False
     inbox.task(kind="ADDED", raw=raw_task())
+    inbox.pod(kind="MODIFIED", raw=raw_pod(meta=DELETED))
     inbox.pod(kind="DELETED", raw=RAW_POD)
-    assert queue.added == []
+    assert queue.added == queue.later == []
     assert departed.get("pod-1") is not None
 
 

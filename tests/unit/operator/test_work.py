@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 from agenttask_operator.answers import ClusterError, ConflictError, NotFoundError
-from agenttask_operator.main import CONFLICT_SECONDS, SHOWN_SECONDS, work
+from agenttask_operator.handlers import SHOWN_SECONDS
+from agenttask_operator.main import CONFLICT_SECONDS, work
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Key, Reconciler
 
