@@ -29,6 +29,8 @@ from agenttask_operator.roster import Roster
 
 SHOWN_SECONDS: Final = 0.5
 """How soon a key comes again unless an event brings it: a watch shows what a reconcile has made, and more with it."""
+NEWS_SECONDS: Final = 10.0
+"""For how long what wants a pod may go before what is only to be recorded, and finds more to record then."""
 LISTED_SECONDS: Final = 300.0
 """For how long what events tell of may go before what a listing has found: all tasks there are, after a restart."""
 RETRY_SECONDS: Final = 1.0
@@ -110,7 +112,7 @@ class Inbox:
     def task(self, *, kind: str | None, raw: Mapping[str, Any]) -> None:
         """An event of an AgentTask; `kind` is None for what a listing found."""
         task = read_task(raw)
-        uid = task.metadata.uid
+        uid, within = task.metadata.uid, 0.0
         if kind == "DELETED":
             self._inputs.pop(uid, None)
             self._tasks.forget(uid)
@@ -118,13 +120,16 @@ class Inbox:
         else:
             self._tasks.add(task.metadata)
             self._fleet.show(task)
-            inputs = _inputs(task)
-            if self._inputs.get(uid) == inputs:
+            inputs, known = _inputs(task), self._inputs.get(uid)
+            if inputs == known:
                 return
             self._inputs[uid] = inputs
             if kind is None and _is_over(task):
                 return
-        self._add(Key(task.metadata.namespace, task.metadata.name), kind=kind, watch=self._tasks, meta=task.metadata)
+            if known is not None and known[0] == inputs[0]:
+                within = NEWS_SECONDS
+        key = Key(task.metadata.namespace, task.metadata.name)
+        self._add(key, kind=kind, within=within, watch=self._tasks, meta=task.metadata)
 
     def pod(self, *, kind: str | None, raw: Mapping[str, Any]) -> None:
         """An event of a runner pod; `kind` is None for what a listing found."""
@@ -139,10 +144,10 @@ class Inbox:
         if not pod.task:
             return
         key = Key(pod.metadata.namespace, pod.task)
-        if kind == "MODIFIED" and _is_going(pod):
-            self._add_later(key)
-        else:
-            self._add(key, kind=kind, watch=self._pods, meta=pod.metadata)
+        # Its end, or that it is gone without one: another pod is wanted.
+        within = 0.0 if pod.ended is not (kind == "DELETED") else NEWS_SECONDS
+        after = SHOWN_SECONDS if kind == "MODIFIED" and _is_going(pod) else 0.0
+        self._add(key, kind=kind, after=after, within=within, watch=self._pods, meta=pod.metadata)
 
     def silent(self, *, tasks: Mapping[str, int], pods: Mapping[str, int]) -> str | None:
         """Which watch has gone silent, None while both keep up.
@@ -167,20 +172,18 @@ class Inbox:
         for key, watch, uid, version in held:
             self._add_listed(key, watch=watch, uid=uid, version=version)
 
-    def _add(self, key: Key, *, kind: str | None, watch: Shown, meta: Metadata) -> None:
+    def _add(
+        self, key: Key, *, kind: str | None, after: float = 0.0, within: float, watch: Shown, meta: Metadata
+    ) -> None:
         if not self.leading:
             return
         uid, version = meta.uid, int(meta.resource_version)
         if kind is not None:
-            self._queue.add(key)
+            self._queue.add_after(key, seconds=after, within=within)
         elif self._held is not None:
             self._held.append((key, watch, uid, version))
         else:
             self._add_listed(key, watch=watch, uid=uid, version=version)
-
-    def _add_later(self, key: Key) -> None:
-        if self.leading:
-            self._queue.add_after(key, seconds=SHOWN_SECONDS)
 
     def _add_listed(self, key: Key, *, watch: Shown, uid: str, version: int) -> None:
         if not watch.listed(uid=uid, version=version):

@@ -24,7 +24,7 @@ from agenttask_operator import handlers, health, logs, metrics, settings
 from agenttask_operator.answers import ClusterError, ConflictError, NotFoundError
 from agenttask_operator.cluster import Cluster
 from agenttask_operator.fleet import Fleet
-from agenttask_operator.handlers import LISTED_SECONDS, SHOWN_SECONDS, Inbox
+from agenttask_operator.handlers import LISTED_SECONDS, NEWS_SECONDS, SHOWN_SECONDS, Inbox
 from agenttask_operator.leader import Leadership
 from agenttask_operator.ledger import Ledger
 from agenttask_operator.metrics import Metrics
@@ -68,7 +68,7 @@ async def work(*, queue: Queue[Key], reconciler: Reconciler, counts: Metrics | N
         else:
             queue.succeeded(key)
             if after is not None:
-                queue.add_after(key, seconds=max(after, SHOWN_SECONDS))
+                queue.add_after(key, seconds=max(after, SHOWN_SECONDS), within=0 if after else NEWS_SECONDS)
         finally:
             counts.observe(metrics.RECONCILE, value=time.monotonic() - begun)
             queue.done(key)

@@ -94,12 +94,12 @@ class Queue(Generic[KeyT]):
         if key not in self._active:
             self._ready.put_nowait((place, key))
 
-    def add_after(self, key: KeyT, *, seconds: float) -> None:
-        """Hand the key out after a delay, or earlier if something earlier is already due."""
+    def add_after(self, key: KeyT, *, seconds: float, within: float = 0.0) -> None:
+        """Add the key after a delay, or earlier if something earlier is already due."""
         if seconds <= 0:
-            self.add(key)
+            self.add(key, within=within)
             return
-        timer = self._later(seconds, lambda: self._due(key))
+        timer = self._later(seconds, lambda: self._due(key, within=within))
         old = self._timers.get(key)
         if old is not None and old.when() <= timer.when():
             timer.cancel()
@@ -160,6 +160,6 @@ class Queue(Generic[KeyT]):
             if self._wanted.get(key) == place:
                 return key
 
-    def _due(self, key: KeyT) -> None:
+    def _due(self, key: KeyT, *, within: float) -> None:
         self._timers.pop(key, None)
-        self.add(key)
+        self.add(key, within=within)

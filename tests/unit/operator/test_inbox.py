@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from agenttask import contract
 from agenttask_operator.fleet import Fleet
-from agenttask_operator.handlers import LISTED_SECONDS, SHOWN_SECONDS, Inbox
+from agenttask_operator.handlers import LISTED_SECONDS, NEWS_SECONDS, SHOWN_SECONDS, Inbox
 from agenttask_operator.metrics import Metrics
 from agenttask_operator.observed import read_pod
 from agenttask_operator.queue import Queue
@@ -22,6 +22,10 @@ KEY = Key("agents", "triage")
 
 UID = "uid-agents-triage"
 RAW_POD = raw_pod(uid="pod-1")
+RUNNING: dict[str, Any] = {"containerStatuses": [{"name": contract.CONTAINER, "state": {"running": {}}}]}
+ENDED: dict[str, Any] = {"containerStatuses": [{"name": contract.CONTAINER, "state": {"terminated": {"exitCode": 75}}}]}
+TARGET = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+DELETED = {"deletionTimestamp": wire(NOW)}
 
 
 def reported(*, version: int, attempt: int, step: int = 1, **status: Any) -> dict[str, Any]:
@@ -31,20 +35,23 @@ def reported(*, version: int, attempt: int, step: int = 1, **status: Any) -> dic
 
 
 class Recorder(Queue[Key]):
-    """Remembers what is added, and for how long each may wait."""
+    """Remembers what is added, now or later, and for how long each may wait."""
 
     def __init__(self) -> None:
         self.added: list[Key] = []
-        self.within: list[float] = []
         self.later: list[Key] = []
+        self.within: list[float] = []
 
     def add(self, key: Key, *, within: float = 0.0) -> None:
         self.added.append(key)
         self.within.append(within)
 
-    def add_after(self, key: Key, *, seconds: float) -> None:
-        assert seconds == SHOWN_SECONDS
-        self.later.append(key)
+    def add_after(self, key: Key, *, seconds: float, within: float = 0.0) -> None:
+        if not seconds:
+            self.add(key, within=within)
+        else:
+            assert (seconds, within) == (SHOWN_SECONDS, NEWS_SECONDS)
+            self.later.append(key)
 
 
 @pytest.fixture
@@ -105,10 +112,32 @@ def test_what_a_listing_finds_may_wait_for_what_events_tell_of(inbox: Inbox, que
     inbox.task(kind=None, raw=raw_task())
     inbox.pod(kind=None, raw=RAW_POD)
     assert queue.within == [LISTED_SECONDS] * 2
-    queue.within.clear()
-    inbox.task(kind="MODIFIED", raw=raw_task(generation=2))
-    inbox.pod(kind="MODIFIED", raw=RAW_POD)
-    assert queue.within == [0, 0]
+
+
+PODS: dict[str, tuple[str, dict[str, Any], float]] = {
+    "made": ("ADDED", raw_pod(), NEWS_SECONDS),
+    "running": ("MODIFIED", raw_pod(status=RUNNING), NEWS_SECONDS),
+    "ended": ("MODIFIED", raw_pod(status=ENDED), 0),
+    "failed": ("MODIFIED", raw_pod(status={"phase": "Failed"}), 0),
+    "gone, and its end was not shown": ("DELETED", raw_pod(status=RUNNING, meta=DELETED), 0),
+    "gone after its end": ("DELETED", raw_pod(status=ENDED, meta=DELETED), NEWS_SECONDS),
+}
+
+
+@pytest.mark.parametrize(("kind", "pod", "within"), PODS.values(), ids=PODS.keys())
+def test_what_wants_another_pod_goes_before_what_is_only_to_be_recorded(
+    inbox: Inbox, queue: Recorder, kind: str, pod: dict[str, Any], within: float
+) -> None:
+    inbox.pod(kind=kind, raw=pod)
+    assert queue.within == [within]
+
+
+def test_a_new_task_and_an_edit_go_before_what_a_runner_reports(inbox: Inbox, queue: Recorder) -> None:
+    inbox.task(kind="ADDED", raw=raw_task())
+    inbox.task(kind="MODIFIED", raw=reported(version=8, attempt=1))
+    inbox.task(kind="MODIFIED", raw=raw_task(version=9, generation=2))
+    inbox.task(kind="DELETED", raw=raw_task(version=10, generation=2))
+    assert queue.within == [0, NEWS_SECONDS, 0, 0]
 
 
 def test_what_the_watches_list_first_waits_for_the_first_resync_and_is_no_work_if_that_has_judged_it(
@@ -178,12 +207,6 @@ def test_every_pod_event_is_work_and_a_deleted_pod_is_remembered(
     found = departed.get("pod-1")
     assert found is not None
     assert found.metadata.name == "triage-1"
-
-
-RUNNING: dict[str, Any] = {"containerStatuses": [{"name": contract.CONTAINER, "state": {"running": {}}}]}
-ENDED: dict[str, Any] = {"containerStatuses": [{"name": contract.CONTAINER, "state": {"terminated": {"exitCode": 75}}}]}
-TARGET = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
-DELETED = {"deletionTimestamp": wire(NOW)}
 
 
 @pytest.mark.parametrize(

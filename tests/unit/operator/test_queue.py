@@ -119,6 +119,14 @@ async def test_an_urgent_key_is_not_put_off(queue: Queue[str]) -> None:
     assert await ready(queue) == ["a", "b"]
 
 
+async def test_a_delayed_key_that_can_wait_does_so_from_when_it_is_due(queue: Queue[str], clock: Clock) -> None:
+    queue.add_after("a", seconds=1, within=10)
+    queue.add_after("b", seconds=0, within=20)
+    clock.pass_by(5)
+    queue.add("c")
+    assert await ready(queue) == ["c", "a", "b"]
+
+
 async def test_how_long_a_key_waited_counts_from_when_it_was_first_wanted(clock: Clock) -> None:
     waits: list[float] = []
     queue: Queue[str] = Queue(later=clock.later, clock=lambda: clock.now, waited=waits.append)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 from agenttask_operator.answers import ClusterError, ConflictError, NotFoundError
-from agenttask_operator.handlers import SHOWN_SECONDS
+from agenttask_operator.handlers import NEWS_SECONDS, SHOWN_SECONDS
 from agenttask_operator.main import CONFLICT_SECONDS, work
 from agenttask_operator.queue import Queue
 from agenttask_operator.reconcile import Key, Reconciler
@@ -16,15 +15,16 @@ from agenttask_operator.reconcile import Key, Reconciler
 KEY = Key("agents", "triage")
 
 
-class Timers:
-    """What was to be called later, and when."""
+class Recorder(Queue[Key]):
+    """Remembers what was to come again, after how many seconds, and within how many more."""
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
+        super().__init__(later=asyncio.get_running_loop().call_later)
+        self.again: list[tuple[float, float]] = []
 
-    def later(self, seconds: float, _: Callable[[], None]) -> asyncio.TimerHandle:
-        self.seconds.append(seconds)
-        return asyncio.get_running_loop().call_later(3600, lambda: None)
+    def add_after(self, key: Key, *, seconds: float, within: float = 0.0) -> None:
+        assert key == KEY
+        self.again.append((seconds, within))
 
 
 class Told:
@@ -41,17 +41,16 @@ class Told:
 
 @pytest.mark.parametrize(
     ("after", "want"),
-    [(None, []), (0, [SHOWN_SECONDS]), (0.2, [SHOWN_SECONDS]), (30, [30])],
+    [(None, []), (0, [(SHOWN_SECONDS, NEWS_SECONDS)]), (0.2, [(SHOWN_SECONDS, 0)]), (30, [(30, 0)])],
     ids=["not at all", "at once", "in a moment", "later"],
 )
 async def test_a_key_that_is_to_come_again_at_once_leaves_the_watches_a_moment_to_bring_it(
-    after: float | None, want: list[float]
+    after: float | None, want: list[tuple[float, float]]
 ) -> None:
-    timers = Timers()
-    queue: Queue[Key] = Queue(later=timers.later)
+    queue = Recorder()
     queue.add(KEY)
     await work(queue=queue, reconciler=cast(Reconciler, cast(Any, Told(queue, after=after))))
-    assert timers.seconds == want
+    assert queue.again == want
     assert len(queue) == 0
 
 
@@ -72,9 +71,8 @@ class Contested:
 
 
 async def test_a_conflict_is_looked_at_again_at_once_and_one_that_does_not_end_ever_later() -> None:
-    timers = Timers()
-    queue: Queue[Key] = Queue(later=timers.later)
+    queue = Recorder()
     queue.add(KEY)
     errors = [ConflictError("changed"), NotFoundError("gone"), ConflictError("changed"), ConflictError("changed")]
     await work(queue=queue, reconciler=cast(Reconciler, cast(Any, Contested(queue, errors=errors))))
-    assert timers.seconds == [CONFLICT_SECONDS * times for times in (1, 2, 4, 8)]
+    assert queue.again == [(CONFLICT_SECONDS * times, 0) for times in (1, 2, 4, 8)]
