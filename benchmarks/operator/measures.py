@@ -83,24 +83,19 @@ async def recovery(bench: Bench, *, system: System, count: int, losses: int) -> 
         await board.until(f"{whole} run", lambda: len(board.running) >= whole, seconds=120 + whole / 4)
         await asyncio.sleep(_QUIET_SECONDS)
         names = sorted(board.running)
-        before, served = await bench.operator.usage(), await bench.api.server_cpu_seconds()
-        at_once = await _lose(bench, system=system, board=board, names=names[:count], apart=0.0)
-        await asyncio.sleep(_QUIET_SECONDS)
-        at_once["API server CPU ms each"] = 1000 * (await bench.api.server_cpu_seconds() - served) / count
-        if system is bench.tasks:
-            at_once |= _spent(before, await bench.operator.usage(), count=count)
-        found = {"all at once": at_once}
+        lose = partial(_lose, bench, system=system, board=board)
+        found = {"all at once": await lose(names=names[:count], apart=0.0)}
         if losses:
-            rest = names[count:]
-            found["one by one"] = await _lose(bench, system=system, board=board, names=rest, apart=LOSS_SECONDS)
+            found["one by one"] = await lose(names=names[count:], apart=LOSS_SECONDS)
     return found
 
 
 async def standing(bench: Bench, *, count: int) -> dict[str, Figures]:
     """What tasks cost that are there.
 
-    Measured are a cold start with all of them to do, idleness, progress, and a start with nothing to do. At most
-    `WITH_PODS` have pods, and report progress every ten seconds where that is measured.
+    Measured are a cold start with all of them to do, and what a task waits that comes meanwhile; idleness, progress,
+    and a start with nothing to do. At most `WITH_PODS` have pods, and report progress every ten seconds where that is
+    measured.
     """
     await bench.operator.stop()
     async with _stage(bench, system=bench.tasks) as (board, runners):
@@ -110,9 +105,17 @@ async def standing(bench: Bench, *, count: int) -> dict[str, Figures]:
         bodies = (suspended(f"standing-{number}") for number in range(working, count))
         await bulk(partial(bench.api.send, "POST", bench.tasks.collection, body=body) for body in bodies)
         began = await bench.operator.start()
-        await board.until(f"{count} are judged", lambda: len(board.judged) >= count, seconds=120 + count / 10)
+        await board.until("the first is judged", lambda: bool(board.judged), seconds=120)
+        asked = time.monotonic()
+        await bench.api.send("POST", bench.tasks.collection, body=suspended("new"))
+        await board.until("all are judged", lambda: len(board.judged) > count, seconds=120 + count / 10)
+        new = board.judged.pop("new")
         judged = sorted(board.judged.values())
-        cold = {"first after s": judged[0] - began, "last after s": judged[-1] - began}
+        cold = {
+            "first after s": judged[0] - began,
+            "last after s": judged[-1] - began,
+            "a new task after s": new - asked,
+        }
         await board.until(f"{working} run", lambda: len(board.ran) >= working, seconds=120)
         await asyncio.sleep(4 * _QUIET_SECONDS)
         start = await bench.operator.usage()
@@ -177,7 +180,17 @@ async def _create(bench: Bench, *, system: System, count: int, ends: bool) -> No
 
 
 async def _lose(bench: Bench, *, system: System, board: Board, names: Sequence[str], apart: float) -> Figures:
-    """Evict the pods of these objects and wait until others run in their place."""
+    """Evict the pods of these objects, wait until others run in their place, and tell what that took."""
+    before, served = await bench.operator.usage(), await bench.api.server_cpu_seconds()
+    figures = await _replaced(bench, system=system, board=board, names=names, apart=apart)
+    await asyncio.sleep(_QUIET_SECONDS)
+    figures["API server CPU ms each"] = 1000 * (await bench.api.server_cpu_seconds() - served) / len(names)
+    if system is bench.tasks:
+        figures |= _spent(before, await bench.operator.usage(), count=len(names))
+    return figures
+
+
+async def _replaced(bench: Bench, *, system: System, board: Board, names: Sequence[str], apart: float) -> Figures:
     lost = {name: board.running[name] for name in names}
     asked: dict[str, float] = {}
 
