@@ -263,7 +263,11 @@ def _cluster_patch(version: str) -> dict[str, Any]:
         },
         "controllerManager": {
             "extraArgs": arguments(
-                enable_hostpath_provisioner="true", node_monitor_period="2s", node_monitor_grace_period="10s"
+                enable_hostpath_provisioner="true",
+                node_monitor_period="2s",
+                node_monitor_grace_period="10s",
+                # kubeadm's own, but for what would take pods away whose node does not exist: tests bind some.
+                controllers="*,bootstrap-signer-controller,token-cleaner-controller,-pod-garbage-collector-controller",
             )
         },
         "etcd": {"local": {"extraArgs": arguments(unsafe_no_fsync="true")}},

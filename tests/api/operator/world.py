@@ -266,7 +266,10 @@ class World:
 
     @property
     def node(self) -> str:
-        """A node that does not exist, of this task alone: pods of one are collected 40 s after it was first named."""
+        """A node that does not exist, of this task alone.
+
+        Where a cluster is not the tests' own, pods of one are collected 40 s after it was first named.
+        """
         return f"ghost-{self.name}"
 
     def bind(self, attempt: int) -> None:
