@@ -158,8 +158,9 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         self.release()
-        await self._runner.cleanup()
+        # This way round: a stream that is cancelled takes leave of its server by TLS, and may outlive the loop.
         await self._session.close()
+        await self._runner.cleanup()
 
     @property
     def address(self) -> str:
