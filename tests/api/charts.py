@@ -58,7 +58,7 @@ class Helm:
         path = f"{self.path}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "KUBECONFIG": str(self.kubeconfig)}
         done = subprocess.run(
-            ["helm", *words], check=False, capture_output=True, text=True, timeout=120, env=environment
+            ["helm", *words], check=False, capture_output=True, text=True, timeout=600, env=environment
         )
         if done.returncode:
             raise HelmError(done.stderr)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from agenttask_operator import cluster as api_calls
 
 from tests.api.crd.installed import Copy
 from tests.api.operator.faults.history import History
@@ -13,10 +14,17 @@ from tests.api.operator.faults.processes import ProcessStage, own_place
 from tests.api.operator.faults.replicas import ReplicaStage
 from tests.api.operator.faults.report import ALL, Report
 from tests.api.operator.faults.runs import Stage
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 
 collect_ignore = [] if ALL else ["test_weakened_operators.py"]
 """Left to `make test-faults`: each costs all plans of a scenario."""
 LEASES_AT_ONCE = 3
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator that is held in a request is held for as long as the other one needs, however slow the machine."""
+    monkeypatch.setattr(api_calls, "REQUEST_SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="session")
