@@ -129,7 +129,7 @@ def _built(source: Source) -> Path:
     # One call shares the loading of packages; a single program may have another name than its package.
     single = next(iter(source.programs)) if len(source.programs) == 1 else ""
     packages = source.programs.values()
-    run(go, "build", *flags, "-o", f"{fresh}/{single}", *packages, cwd=module, env=environment, timeout_seconds=1800)
+    run(go, "build", *flags, "-o", f"{fresh}/{single}", *packages, cwd=module, env=environment, timeout_seconds=3600)
     if folder.exists():
         shutil.rmtree(fresh)
     else:
