@@ -1,8 +1,9 @@
 """A scripted stand-in for a model, so that the demo needs no key: it is no model, it plays one conversation.
 
 It speaks the chat-completions protocol and knows examples/research.yaml alone: look up ten rivers one by one, add the
-lengths, say the sum. What it says next follows from the conversation it is sent, so it keeps no state, and a call that
-is repeated gets the same reply. Every reply takes THINK_SECONDS (default 1.5), as if it had thought.
+lengths, say the sum. Whoever asks without that task's tools is told so. What it says next follows from the conversation
+it is sent, so it keeps no state, and a call that is repeated gets the same reply. Every reply takes THINK_SECONDS
+(default 1.5), as if it had thought.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from typing import Any
 
 RIVERS = ("Nile", "Amazon", "Yangtze", "Mississippi", "Yenisei", "Yellow River", "Ob", "Paraná", "Congo", "Amur")
 NAME = "scripted-stand-in"
+STRANGER = "I am no model, but a stand-in that plays examples/research.yaml: name another model to have this task done."
 
 
-def reply(messages: list[dict[str, Any]]) -> dict[str, Any]:
+def reply(messages: list[dict[str, Any]], *, tools: list[str]) -> dict[str, Any]:
     """The next message of the conversation."""
+    if not {"lookup", "add"} <= set(tools):
+        return {"role": "assistant", "content": STRANGER}
     turn = sum(message["role"] == "assistant" for message in messages)
     results = [json.loads(message["content"]) for message in messages if message["role"] == "tool"]
     if turn < len(RIVERS):
@@ -46,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        message = reply(asked["messages"])
+        message = reply(asked["messages"], tools=[tool["function"]["name"] for tool in asked.get("tools", ())])
         time.sleep(float(os.environ.get("THINK_SECONDS", "1.5")))
         body = json.dumps(
             {

@@ -90,7 +90,8 @@ def events(*, before: Status, after: Status) -> tuple[Event, ...]:
         _hurt(one, lost=_lost(after) > _lost(before)) for one in after.attempts if _newly_damaged(one, known=known)
     ]
     stalled, was_stalled = holding(after, Kind.STALLED), holding(before, Kind.STALLED)
-    if stalled and (was_stalled is None or was_stalled.reason != stalled.reason):
+    told_so = {one.reason for one in ended if one.outcome == Outcome.STALLED}
+    if stalled and stalled.reason not in told_so and (was_stalled is None or was_stalled.reason != stalled.reason):
         told.append(_event(Weight.WARNING, stalled.reason, "Stall", stalled.message))
     if after.phase is not before.phase and after.phase in _VERDICTS:
         weight = Weight.WARNING if after.phase is Phase.FAILED else Weight.NORMAL

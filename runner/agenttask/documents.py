@@ -1,4 +1,7 @@
-"""The YAML documents of a file, as `kubectl` reads them: no key twice, dates are text, and nothing that is no JSON."""
+"""The YAML documents of a file, read as `kubectl` reads them (dates are text), but for a key that is there twice.
+
+`kubectl` takes the last one; here it is refused, since one of the two is a mistake. So is what JSON does not have.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ import msgspec
 
 from agenttask.contract import CODE_DIR, ENV_GRACE_SECONDS, ENV_POD_UID, PROMPT_PATH, Assignment
 from agenttask.endings import Ending, encode_termination, of_error
-from agenttask.errors import SpecInvalid
+from agenttask.errors import AgentTaskError, SpecInvalid
 from agenttask.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def ended(*, assignment_path: Path, termination_path: Path, work: Callable[[Assi
         assignment = _read(assignment_path)
         number = assignment.attempt
         ending = work(assignment)
+    except AgentTaskError as error:
+        ending = of_error(error)
+        sys.stderr.write(f"{error}\n")
     except Exception as error:
         ending = of_error(error)
         traceback.print_exc()

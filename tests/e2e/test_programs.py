@@ -92,4 +92,4 @@ def test_the_example_runs_as_it_stands(home: str, api: Api) -> None:
     config_map["data"]["primes.py"] = config_map["data"]["primes.py"].replace("200_000", "20_000")
     api.apply(Kind.CONFIG_MAP, config_map, namespace=home)
     status = Task.create(api=api, namespace=home, body=task).wait_finished()
-    assert status["result"]["answer"].startswith("2262 primes below 20002")
+    assert status["result"]["answer"].startswith("2262 primes below 20000")

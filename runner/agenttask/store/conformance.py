@@ -12,6 +12,7 @@ Each check wants a log of its own that holds nothing, and leaves a few objects b
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import hashlib
 import os
@@ -332,12 +333,14 @@ async def _main(address: str) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m agenttask.store.conformance STORE`."""
-    if len(arguments) != 1:
-        sys.stderr.write("Usage: python -m agenttask.store.conformance s3://bucket/prefix | redis://… | FOLDER\n")
-        return 2
+    """`python -m agenttask.store.conformance STORE-URL`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m agenttask.store.conformance",
+        description="Hold a store to every promise that the log builds on.",
+    )
+    parser.add_argument("store", metavar="STORE-URL", help="a place to write to: a folder, s3://…, redis://…")
     try:
-        return asyncio.run(_main(arguments[0]))
+        return asyncio.run(_main(parser.parse_args(arguments).store))
     except AgentTaskError as error:
         sys.stderr.write(f"{error}\n")
         return 78

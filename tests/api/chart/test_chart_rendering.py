@@ -209,6 +209,7 @@ REFUSALS: Final[dict[str, tuple[Object, str]]] = {
         "make images REGISTRY=… TAG=… PLATFORMS=…",
     ),
     "a digest that is none": ({"image.runner.digest": "sha256:abc"}, "digest"),
+    "a tag in its repository": ({"image.operator.repository": "registry.example.com:5000/o:1.0"}, "repository"),
     "a digest in its repository": ({"image.operator.repository": f"registry.example.com/o@{DIGEST}"}, "repository"),
     "a key of no Secret": (
         {**MODEL, "model.apiKeySecretRef.key": "token"},

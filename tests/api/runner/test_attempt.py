@@ -239,7 +239,8 @@ def test_an_assignment_that_cannot_be_read_ends_with_78(pod: Pod) -> None:
     process = subprocess.run(
         [str(Path(sys.executable).with_name("agenttask")), "attempt", "--assignment", "/no/such/file",
          "--termination-log", str(pod.job.folder / "termination")],
-        check=False, capture_output=True,
+        check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert process.returncode == 78
+    assert process.stderr.startswith("the assignment /no/such/file cannot be read: "), "no traceback"
     assert json.loads((pod.job.folder / "termination").read_text())["reason"] == "SpecInvalid"

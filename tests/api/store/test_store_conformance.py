@@ -76,3 +76,9 @@ def test_anybody_can_check_a_store_by_its_address(tmp_path: object, capsys: pyte
 def test_an_address_that_is_no_store_says_what_would_be_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ftp://host/x"]) == 78
     assert "give s3://bucket/prefix" in capsys.readouterr().err
+
+
+def test_help_is_no_place_to_write_to(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "STORE-URL" in capsys.readouterr().out

@@ -6,13 +6,15 @@ import json
 from typing import Any
 
 from examples.demo.rivers import KILOMETRES
-from examples.demo.standin_model import RIVERS, reply
+from examples.demo.standin_model import RIVERS, STRANGER, reply
 from examples.demo.table import rows_of, table
+
+TOOLS = ["lookup", "add"]
 
 
 def test_the_stand_in_looks_up_every_river_adds_the_lengths_and_says_their_sum() -> None:
     messages: list[dict[str, Any]] = [{"role": "user", "content": "How far?"}]
-    while "tool_calls" in (message := reply(messages)):
+    while "tool_calls" in (message := reply(messages, tools=TOOLS)):
         (call,) = message["tool_calls"]
         given = json.loads(call["function"]["arguments"])
         result = {"km": KILOMETRES[given["river"]]} if "river" in given else sum(given["numbers"])
@@ -25,7 +27,12 @@ def test_the_stand_in_looks_up_every_river_adds_the_lengths_and_says_their_sum()
 def test_the_stand_in_says_the_same_when_it_is_asked_again() -> None:
     asked = [{"role": "user", "content": "How far?"}]
 
-    assert reply(asked) == reply(asked)
+    assert reply(asked, tools=TOOLS) == reply(asked, tools=TOOLS)
+
+
+def test_the_stand_in_tells_every_other_task_what_it_is() -> None:
+    message = reply([{"role": "user", "content": "Name three rivers."}], tools=["add"])
+    assert message == {"role": "assistant", "content": STRANGER}
 
 
 def test_the_table_has_a_row_per_attempt_with_why_it_ended_and_what_it_went_on_from() -> None:

@@ -393,6 +393,13 @@ def test_exit_codes_for_scripts(tmp_path: Path, words: list[str], code: int) -> 
     assert got == code
 
 
+def test_a_record_number_that_is_none_is_called_so(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("0", "x", "-1", "1.5"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["log", "show", ".", f"--at={text}"])
+        assert f"argument --at: {text} is no number above 0" in capsys.readouterr().err
+
+
 async def test_a_folder_can_be_the_place_or_the_run_itself(tmp_path: Path, run: Looker) -> None:
     for name, body in run.objects.items():
         file = tmp_path / name

@@ -81,6 +81,15 @@ def test_a_stall_is_an_event_when_it_comes_and_when_its_reason_changes() -> None
     assert told.events(before=denied, after=denied) == ()
 
 
+def test_a_stall_that_ended_an_attempt_is_one_event() -> None:
+    calm = status(entry(1))
+    ended = status(entry(1, outcome=Outcome.STALLED, reason="StoreDenied", message="403"))
+    stalled = replace(ended, conditions=tuple(conditions(ended, stalled=Saying("StoreDenied", "403")).values()))
+    poisoned = replace(ended, conditions=tuple(conditions(ended, stalled=Saying("InDoubt", "why")).values()))
+    assert [one.note for one in told.events(before=calm, after=stalled)] == ["Attempt 1 ended (Stalled): 403"]
+    assert [one.reason for one in told.events(before=calm, after=poisoned)] == ["StoreDenied", "InDoubt"]
+
+
 def test_damage_of_the_log_is_a_condition_that_stays_and_an_event_told_once() -> None:
     before = status(entry(1), counts=Counts())
     found = status(entry(1, damage="snapshot s is damaged"), counts=Counts())
