@@ -88,8 +88,8 @@ class Story:
 
         say("Tell the operator which model its tasks use unless they say otherwise.")
         self.shell.run(
-            'helm upgrade agenttask charts/agenttask -n "$AGENTTASK_OPERATOR_NAMESPACE" --reuse-values --wait'
-            ' --set model.baseURL="$MODEL_BASE_URL" --set model.name="$MODEL_NAME"'
+            'helm upgrade agenttask charts/agenttask -n "$AGENTTASK_OPERATOR_NAMESPACE" --reset-then-reuse-values'
+            ' --wait --set model.baseURL="$MODEL_BASE_URL" --set model.name="$MODEL_NAME"'
             " --set model.apiKeySecretRef.name=agenttask-model --set model.apiKeySecretRef.key=api-key > /dev/null"
         )
         for service in services:

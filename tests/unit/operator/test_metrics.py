@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,17 @@ def test_a_scrape_has_what_is_defined_and_of_the_process_nothing_else() -> None:
             counts.observe(one, *labels, value=1)
     told = {line.split()[2] for line in counts.text().decode().splitlines() if line.startswith("# TYPE agenttask_")}
     assert told == {one.name for one in DEFINITIONS}
+
+
+def test_names_and_labels_follow_prometheus_conventions() -> None:
+    for one in DEFINITIONS:
+        assert re.fullmatch("agenttask(_[a-z]+)+", one.name)
+        assert one.name.endswith("_total") == (one.kind is metrics.Kind.COUNTER), one.name
+        assert one.kind is not metrics.Kind.HISTOGRAM or one.name.endswith("_seconds"), "base units"
+        assert not re.search("milli|micro|kilo|mega|minutes|gauge|histogram|counter", one.name), one.name
+        assert not {"task", "uid", "pod", "name", "le", "job", "instance"} & set(one.labels), (
+            "bounded, and not Prometheus' own"
+        )
 
 
 @pytest.mark.parametrize(
