@@ -105,6 +105,8 @@ def parts(world: World) -> tuple[Queue[Key], Noting]:
     operator = world.operator
     inbox = Noting(queue=queue, departed=operator.departed, roster=operator.roster)
     inbox.leading = True
+    # What the watches list first would wait for the first resync, and there is none here.
+    inbox.resynced()
     return queue, inbox
 
 
