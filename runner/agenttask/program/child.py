@@ -65,6 +65,8 @@ def environment(
         raise SpecInvalid(
             f"a command gets its prompt as a variable, of {MAX_PROMPT_BYTES} bytes at most: mount a ConfigMap instead"
         )
+    if "\0" in prompt:
+        raise SpecInvalid("a command gets its prompt as a variable, which cannot have NUL characters in it")
     passed = {name: value for name, value in inherited.items() if name not in RUNNER_ONLY and not name.startswith(OWN)}
     modules = [each for each in (code, inherited.get("PYTHONPATH")) if each]
     # The command `agenttask` stands beside our Python, whether or not the image has that on its path.
@@ -92,6 +94,8 @@ class Child:
     @classmethod
     async def start(cls, *, command: Sequence[str], env: Mapping[str, str], home: Home) -> Child:
         """Start it. Raises `SpecInvalid` if there is no such program."""
+        if any("\0" in word for word in command):
+            raise SpecInvalid("spec.command: a command cannot have NUL characters in it")
         if shutil.which(command[0] if "/" not in command[0] else home.state / command[0], path=env["PATH"]) is None:
             raise SpecInvalid(f"spec.command: there is no program {command[0]} that could be started")
         read, write = os.pipe()

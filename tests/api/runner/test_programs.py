@@ -320,6 +320,16 @@ BAD: dict[str, tuple[Callable[[Pods], None], str, str]] = {
         "SpecInvalid",
         "98304 bytes at most",
     ),
+    "a prompt with a NUL character": (
+        lambda pods: setattr(pods, "prompt", "a\0b"),
+        "SpecInvalid",
+        "cannot have NUL characters in it",
+    ),
+    "a command with a NUL character": (
+        lambda pods: setattr(pods, "command", ("true", "a\0b")),
+        "SpecInvalid",
+        "spec.command: a command cannot have NUL characters in it",
+    ),
 }
 
 
