@@ -1,7 +1,8 @@
 """Writes runner/agenttask/spec.schema.json, by which `agenttask run` checks a manifest, from agenttask.yaml.
 
 Plain JSON Schema: bounds, patterns and unknown fields as the API server judges them. Rules in CEL stand beside it as
-`x-rules`, for `agenttask validate`; they are judged with all defaults in place, as the server does.
+`x-rules`, for `agenttask validate`; they are judged with all defaults in place, as the server does. Those that compare
+with what was are the server's alone.
 Run it after a change of the CRD: `uv run python crds/schema.py`. A test compares the file with what this makes.
 """
 
@@ -35,7 +36,9 @@ def _plain(part: Any) -> dict[str, Any]:
     if "pattern" in part and "description" in part:
         made["description"] = part["description"]  # says in words what the pattern asks for
     if _RULES in part:
-        made["x-rules"] = [{"rule": each["rule"], "message": each["message"]} for each in part[_RULES]]
+        rules = [{"rule": each["rule"], "message": each["message"]} for each in part[_RULES]]
+        if lasting := [each for each in rules if "oldSelf" not in each["rule"]]:
+            made["x-rules"] = lasting
     if "properties" in part:
         made["properties"] = {name: _plain(one) for name, one in part["properties"].items()}
         made["additionalProperties"] = part.get("x-kubernetes-preserve-unknown-fields", False)
