@@ -100,7 +100,7 @@ class Runners:
             body=body,
             content_type=contract.APPLY_CONTENT_TYPE,
             fieldManager=contract.RUNNER_MANAGER,
-            force="true",
+            **contract.APPLY_OPTIONS,
         )
 
     async def _end(self, event: Event, *, attempt: int) -> None:

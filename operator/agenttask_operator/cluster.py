@@ -214,7 +214,7 @@ class Cluster:
             "status": msgspec.to_builtins(status),
         }
         path = f"{_task_path(meta.namespace, meta.name)}/status"
-        query = {"fieldManager": contract.OPERATOR_MANAGER, "force": "true"}
+        query = {"fieldManager": contract.OPERATOR_MANAGER, **contract.APPLY_OPTIONS}
         encoded = contract.encode_apply(body)
         made = await self._call("PATCH", path, query=query, body=encoded, content_type=contract.APPLY_CONTENT_TYPE)
         task = read_task(made)

@@ -11,6 +11,7 @@ import httpx
 
 from agenttask.contract import (
     APPLY_CONTENT_TYPE,
+    APPLY_OPTIONS,
     GROUP,
     KIND,
     PLURAL,
@@ -86,7 +87,7 @@ class KubernetesStatus:
         try:
             response = await self._client().patch(
                 self._url,
-                params={"fieldManager": RUNNER_MANAGER, "force": "true"},
+                params={"fieldManager": RUNNER_MANAGER, **APPLY_OPTIONS},
                 content=encode_apply({**self._object, "status": status}),
                 headers={
                     "authorization": f"Bearer {(self._token_dir / 'token').read_text().strip()}",

@@ -18,6 +18,9 @@ OPERATOR_MANAGER: Final = "agenttask-operator"
 """Server-side-apply field manager of the operator."""
 APPLY_CONTENT_TYPE: Final = "application/apply-patch+yaml; charset=utf-8"
 """Of what `encode_apply` makes."""
+APPLY_OPTIONS: Final = {"force": "true", "fieldValidation": "Ignore"}
+"""Query of each apply. A field that the server does not know is left out either way; to warn of it, which nobody would
+read, the server parses the body a second time."""
 RUNNER_FIELDS: Final = ("checkpoint", "progress", "usage", "result")
 """The status keys a runner owns; the admission policy lets it write no other."""
 

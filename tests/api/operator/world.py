@@ -383,7 +383,7 @@ class World:
             "metadata": {"name": self.name},
             "status": msgspec.to_builtins(told),
         }
-        query = {"fieldManager": contract.RUNNER_MANAGER, "force": "true"}
+        query = {"fieldManager": contract.RUNNER_MANAGER, **contract.APPLY_OPTIONS}
         self._admin.must("PATCH", f"{self._path}/status", body=body, content_type=APPLY, **query)
 
     def end(self, attempt: int, outcome: contract.Outcome, *, code: int = 0, **said: Any) -> None:

@@ -59,7 +59,7 @@ async def test_it_applies_the_whole_of_its_part_to_the_task(token_dir: Path) -> 
     assert (request.method, str(request.url)) == (
         "PATCH",
         "https://10.0.0.1:6443/apis/agenttask.dev/v1alpha1/namespaces/ns/agenttasks/task/status"
-        "?fieldManager=agenttask-runner&force=true",
+        "?fieldManager=agenttask-runner&force=true&fieldValidation=Ignore",
     )
     assert request.headers["content-type"] == "application/apply-patch+yaml; charset=utf-8"
     body = msgspec.json.decode(request.content)
