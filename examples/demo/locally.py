@@ -21,6 +21,7 @@ from agenttask.store import open_store
 
 from examples.demo.shell import Shell, say, wait
 from examples.demo.table import Row, record_of, table
+from tests.ports import reserved
 
 TITLES = ("ATTEMPT", "PROCESS", "WHY IT ENDED", "RESUMED FROM", "MODEL CALLS", "REPEATED")
 
@@ -28,9 +29,13 @@ TITLES = ("ATTEMPT", "PROCESS", "WHY IT ENDED", "RESUMED FROM", "MODEL CALLS", "
 def play() -> None:
     """Tell the story from an empty folder to the answer. The folder is left for a look around."""
     folder = Path(tempfile.mkdtemp(prefix="agenttask-demo-"))
-    rivers, standin = free_port(), free_port()
-    variables = {"FOLDER": str(folder), **model(standin), "AGENTTASK_MODEL_API_KEY": key()}
-    shell = Shell(variables=variables)
+    with reserved() as rivers, reserved() as standin:
+        variables = {"FOLDER": str(folder), **model(standin), "AGENTTASK_MODEL_API_KEY": key()}
+        tell(Shell(variables=variables), folder, rivers=rivers, standin=standin)
+
+
+def tell(shell: Shell, folder: Path, *, rivers: int, standin: int) -> None:
+    """The story, with a service on each of the two ports."""
     with services(shell, rivers=rivers, standin=None if "MODEL_BASE_URL" in os.environ else standin):
         say("The task's tool asks a service by its name in a cluster. Here it listens on this machine.")
         shell.run(
@@ -121,13 +126,6 @@ def rows(folder: Path, *, pids: list[int]) -> list[Row]:
         )
         for claim, pid, end in zip(claims, pids, ends, strict=True)
     ]
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def listens(port: int) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ import httpx
 from tests.cluster import processes
 from tests.cluster.s3 import BUCKET, REGION, Credentials
 from tests.cluster.shell import run, wait_until
+from tests.ports import reserved
 
 _PORT: Final = 7070
 _NAME: Final = "s3"
@@ -45,13 +45,14 @@ class S3Pod:
         manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": self._manifests()})
         self._kubectl("apply", "-f", "-", stdin=manifest)
         self._kubectl("rollout", "status", f"deployment/{_NAME}", "--timeout=300s")
-        port = _free_port()
-        forward = f"kubectl port-forward service/{_NAME} {port}:{_PORT}"
-        # It ends with each connection that breaks, and with the pod.
-        loop = f"while true; do {forward} --kubeconfig {self.kubeconfig} -n {self.namespace}; sleep 0.5; done"
-        processes.start(["bash", "-c", loop], owner=self.owner, role="s3-forward", log=self.owner / "s3-forward.log")
-        address = f"http://127.0.0.1:{port}"
-        wait_until("S3 server answers", lambda: _answers(address))
+        with reserved() as port:
+            forward = f"kubectl port-forward service/{_NAME} {port}:{_PORT}"
+            # It ends with each connection that breaks, and with the pod.
+            loop = f"while true; do {forward} --kubeconfig {self.kubeconfig} -n {self.namespace}; sleep 0.5; done"
+            log = self.owner / "s3-forward.log"
+            processes.start(["bash", "-c", loop], owner=self.owner, role="s3-forward", log=log)
+            address = f"http://127.0.0.1:{port}"
+            wait_until("S3 server answers", lambda: _answers(address))
         return address
 
     def _kubectl(self, *words: str, stdin: str | None = None) -> None:
@@ -125,12 +126,6 @@ class S3Pod:
             },
         }
         return [secret, service, deployment]
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _answers(address: str) -> bool:

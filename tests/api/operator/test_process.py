@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.api.operator.world import SETTINGS, WatchedCluster, World
 from tests.api.store.relay import Wire, relay
 from tests.cluster.environment import Environment
 from tests.e2e.harness.wait import PATIENCE_SECONDS
+from tests.ports import reserved
 
 
 async def until(sentence: str, condition: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:
@@ -263,26 +263,24 @@ async def test_the_operator_is_alive_and_not_ready_while_its_status_is_not_fence
     assert environment is not None
     monkeypatch.setenv("KUBECONFIG", str(environment.kubeconfig))
     monkeypatch.setattr(api_calls, "STATUS_POLICY", "no-such-policy")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    operator = Operator(
-        cluster=world.cluster, config=SETTINGS, identity="operator", namespace=world.copy.namespace, port=port
-    )
+    with reserved() as port:
+        operator = Operator(
+            cluster=world.cluster, config=SETTINGS, identity="operator", namespace=world.copy.namespace, port=port
+        )
 
-    def answers(path: str) -> tuple[int, str]:
-        try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/{path}", trust_env=False, timeout=60)
-        except httpx.TransportError:
-            return 0, ""
-        return answer.status_code, answer.text
+        def answers(path: str) -> tuple[int, str]:
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{port}/{path}", trust_env=False, timeout=60)
+            except httpx.TransportError:
+                return 0, ""
+            return answer.status_code, answer.text
 
-    async with running(asyncio.create_task(operator.run())):
-        await until("it says what is missing", lambda: "no-such-policy" in answers("readyz")[1])
-        assert (await asyncio.to_thread(answers, "readyz"))[0] == 503
-        assert await asyncio.to_thread(answers, "livez") == (200, "ok\n")
-        monkeypatch.setattr(api_calls, "STATUS_POLICY", f"{world.copy.group}-status")
-        await until("it is ready", lambda: answers("readyz") == (200, "ok\n"))
+        async with running(asyncio.create_task(operator.run())):
+            await until("it says what is missing", lambda: "no-such-policy" in answers("readyz")[1])
+            assert (await asyncio.to_thread(answers, "readyz"))[0] == 503
+            assert await asyncio.to_thread(answers, "livez") == (200, "ok\n")
+            monkeypatch.setattr(api_calls, "STATUS_POLICY", f"{world.copy.group}-status")
+            await until("it is ready", lambda: answers("readyz") == (200, "ok\n"))
 
 
 async def test_the_operator_may_see_that_its_status_is_fenced(

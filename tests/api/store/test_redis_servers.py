@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from tests.api.store.certificates import Authority
 from tests.api.store.relay import relay
 from tests.api.store.servers import RedisProcess
 from tests.api.waiting import until
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 
 PROGRAMS = {"valkey": servers.valkey_program(), **({"redis": servers.REDIS} if servers.REDIS else {})}
 LARGE = 1 << 20
@@ -84,7 +86,7 @@ async def client(process: RedisProcess, *, password: str | None = None) -> Async
 
 
 async def claim(
-    store: RedisStore, *, attempt: int = 1, recorded: Recorded | None = None, seconds: float = 0.3
+    store: RedisStore, *, attempt: int = 1, recorded: Recorded | None = None, seconds: float = PATIENCE_SECONDS
 ) -> Opened:
     """Open the log; `seconds`: how long the store may give no answer."""
     return await Log.open(
@@ -140,10 +142,7 @@ UNFIT: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "keeps no append-only file": (["--appendonly", "no"], ["appendonly to yes"]),
     "syncs its file only now and then": (["--appendfsync", "everysec"], ["appendfsync is everysec", "always"]),
     "hides when it syncs": (["--rename-command", "CONFIG", ""], ["appendfsync is not known", "durability.aof: false"]),
-    "is part of a cluster": (
-        ["--cluster-enabled", "yes", "--cluster-port", str(servers.free_port())],
-        ["single primary"],
-    ),
+    "is part of a cluster": (["--cluster-enabled", "yes"], ["single primary"]),
     "is a replica": (["--replicaof", "127.0.0.1 1"], ["read-only replica"]),
 }
 
@@ -180,7 +179,7 @@ async def test_the_seven_days_of_a_log_begin_with_its_final_record_and_none_befo
         assert beside.ttl("ns/task/uid") == -1
         await commit(log, kind=Kind.FINAL)
         assert TTL_SECONDS == 7 * 24 * 3600
-        assert TTL_SECONDS - 5 <= beside.ttl("ns/task/uid") <= TTL_SECONDS
+        assert TTL_SECONDS - 60 <= beside.ttl("ns/task/uid") <= TTL_SECONDS
         assert (await claim(store, attempt=3)).final is not None
         assert beside.ttl("ns/task/uid") > 0, "reading a finished log does not keep it"
 
@@ -255,16 +254,16 @@ async def test_what_was_acknowledged_outlives_a_server_killed_at_once(
 
 async def persist(store: RedisStore, key: str, body: bytes) -> None:
     """Put as the log does, again as long as there is no answer: a replica reports its file once a second."""
-    for _ in range(100):
-        try:
-            await store.put_if_absent(key, body, first=False)
-        except Unavailable:
-            continue
-        except Exists:
-            return
-        else:
-            return
-    raise AssertionError("the replica never had it")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                await store.put_if_absent(key, body, first=False)
+            except Unavailable:
+                continue
+            except Exists:
+                return
+            else:
+                return
 
 
 @pytest.mark.parametrize("aof", [True, False], ids=["in their files", "in their memory"])
@@ -303,7 +302,7 @@ async def test_what_a_failover_loses_is_found_out_and_where_a_replica_is_waited_
             async with client(primary) as beside:
                 until("it is in step", lambda: beside.info("replication").get("slave0", {}).get("state") == "online")
             async with opened(Server(url=primary.url, aof=False, replicas=replicas)) as store:
-                log = (await claim(store, seconds=10)).log
+                log = (await claim(store)).log
                 recorded = await commit(log)
                 async with client(replica) as beside:
                     until("it has that too", lambda: beside.hlen("ns/task/uid") >= 2)
@@ -370,7 +369,7 @@ async def test_a_server_without_memory_is_full_and_goes_on_when_there_is_some(
         await commit((await claim(store)).log)
         beside.config_set("maxmemory", "1mb")
         with pytest.raises(Full, match=r"used memory > 'maxmemory'.*raise maxmemory"):
-            await claim(store, attempt=2)
+            await claim(store, attempt=2, seconds=0)
         beside.config_set("maxmemory", "0")
         await commit((await claim(store, attempt=3)).log)
 

@@ -8,10 +8,10 @@ Only namespaces with the label `QUEUED` are Kueue's business, since other tests 
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,7 @@ from tests.cluster.provider import kubectl
 from tests.cluster.shell import tail
 from tests.e2e.harness.kube import Object
 from tests.e2e.harness.wait import until
+from tests.ports import reserved
 
 QUEUED: Final = {"agenttask.test/queued": "true"}
 """Label of the namespaces whose pods Kueue looks at."""
@@ -37,11 +38,6 @@ _ELSEWHERE: Final = {"Deployment", "Service", "APIService", "ConfigMap"}
 """Kinds of the chart that are about a manager in a pod."""
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("", 0)) as one, socket.create_server(("", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
-
-
 @dataclass(kw_only=True)
 class Kueue:
     """One installation; all its files lie in `folder`."""
@@ -49,7 +45,13 @@ class Kueue:
     environment: Environment
     folder: Path
     _process: subprocess.Popen[bytes] | None = None
-    _ports: tuple[int, int] = field(default_factory=_free_ports)
+    _held: ExitStack = field(default_factory=ExitStack)
+    _webhooks: int = field(init=False)
+    _health: int = field(init=False)
+    """Its ports."""
+
+    def __post_init__(self) -> None:
+        self._webhooks, self._health = (self._held.enter_context(reserved()) for _ in range(2))
 
     def install(self) -> None:
         """Build the manager if need be, and apply what the chart renders but the manager's own Deployment."""
@@ -82,6 +84,7 @@ class Kueue:
         self._kubectl("delete", "-f", str(self.folder / "applied.yaml"), "--ignore-not-found", "--timeout=60s")
         self.stop()
         self._kubectl("delete", "namespace", _NAMESPACE, "--wait=false")
+        self._held.close()
 
     @property
     def _log(self) -> Path:
@@ -90,7 +93,7 @@ class Kueue:
     def _ready(self) -> bool:
         assert self._process is not None and self._process.poll() is None, tail(self._log)
         try:
-            return httpx.get(f"http://127.0.0.1:{self._ports[1]}/readyz").status_code == 200
+            return httpx.get(f"http://127.0.0.1:{self._health}/readyz").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -117,7 +120,7 @@ class Kueue:
 
     def _readdress(self, client: Object) -> None:
         path = client.pop("service")["path"]
-        client["url"] = f"https://{self.environment.host_address}:{self._ports[0]}{path}"
+        client["url"] = f"https://{self.environment.host_address}:{self._webhooks}{path}"
 
     def _certify(self) -> None:
         """The files that a kubelet would mount from the Secret; Kueue keeps those it takes for its own."""
@@ -129,8 +132,8 @@ class Kueue:
         """The chart's own configuration, but for addresses and namespaces; and who the manager is."""
         (map_,) = (one for one in objects if one["kind"] == "ConfigMap")
         config: dict[str, Any] = yaml.safe_load(map_["data"]["controller_manager_config.yaml"])
-        config["webhook"] = {"port": self._ports[0], "certDir": str(self.folder)}
-        config["health"] = {"healthProbeBindAddress": f"127.0.0.1:{self._ports[1]}"}
+        config["webhook"] = {"port": self._webhooks, "certDir": str(self.folder)}
+        config["health"] = {"healthProbeBindAddress": f"127.0.0.1:{self._health}"}
         config["metrics"] = {"bindAddress": "0"}
         config["leaderElection"] = {"leaderElect": False}
         config["managedJobsNamespaceSelector"] = {"matchLabels": QUEUED}

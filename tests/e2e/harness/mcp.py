@@ -6,10 +6,12 @@ import importlib.metadata
 import os
 import socket
 import subprocess
+from contextlib import ExitStack
 
 from tests.e2e.harness.kube import Object
 from tests.e2e.harness.model import PEERS
 from tests.e2e.harness.wait import until
+from tests.ports import reserved
 
 FOLDER = "/mcp"
 """Where a pod has the files of the server for its own container."""
@@ -20,21 +22,24 @@ class Everything:
     """`@modelcontextprotocol/server-everything` over streamable HTTP, reachable from pods."""
 
     def __init__(self, *, address: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = int(free.getsockname()[1])
+        self._held = ExitStack()
+        self._port = self._held.enter_context(reserved())
         self.url = f"http://{address}:{self._port}/mcp"
         self._process = self._started()
 
     def restart(self) -> None:
         """Kill it with all the sessions it has, and start another in its place."""
-        self.close()
+        self._kill()
         self._process = self._started()
 
     def close(self) -> None:
         """Kill it."""
+        self._kill()
+        self._held.close()
+
+    def _kill(self) -> None:
         self._process.kill()
-        self._process.wait(timeout=10)
+        self._process.wait()
 
     def _started(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
