@@ -69,7 +69,7 @@ def namespace(cluster: Provider) -> Iterator[str]:
         # The next test finds it as this one did.
         kubectl(environment, "-n", cluster.shared_namespace, "delete", "agenttasks,resourcequotas", "--all")
         return
-    name = f"test-{secrets.token_hex(4)}"
+    name = f"test-{secrets.token_hex(8)}"
     kubectl(environment, "create", "namespace", name)
     yield name
     kubectl(environment, "delete", "namespace", name, "--wait=false")

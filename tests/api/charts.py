@@ -138,7 +138,7 @@ class Release:
 def installed(*, into: Path, name: str | None = None) -> Iterator[Release]:
     """A release in a namespace of its own, removed with everything at the end; without a name it has a new one."""
     helm = Helm.of_the_cluster()
-    name = name or f"t{secrets.token_hex(3)}"
+    name = name or f"t{secrets.token_hex(8)}"
     group = f"{name}.agenttask.dev"
     archive = package(helm=helm, into=into, group=group)
     with Client.from_kubeconfig(helm.kubeconfig).keeping() as admin:

@@ -41,7 +41,7 @@ def release(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session")
 def monitoring(helm: Helm) -> Iterator[str]:
     """The API group under which the server knows the Prometheus operator's ServiceMonitor: one of the tests' own."""
-    group = f"t{secrets.token_hex(3)}.{MONITORING}"
+    group = f"t{secrets.token_hex(8)}.{MONITORING}"
     project = binaries.files(module="go/prometheus", of="github.com/prometheus-operator/prometheus-operator")
     text = (project / "example/prometheus-operator-crd" / f"{MONITORING}_servicemonitors.yaml").read_text()
     with Client.from_kubeconfig(helm.kubeconfig).keeping() as admin:

@@ -57,7 +57,7 @@ async def api(copy: Copy) -> AsyncIterator[WatchedCluster]:
 @pytest.fixture
 def world(copy: Copy, api: WatchedCluster) -> Iterator[World]:
     """A task that does not exist yet."""
-    made = World(copy=copy, cluster=api, name=f"t{secrets.token_hex(3)}")
+    made = World(copy=copy, cluster=api, name=f"t{secrets.token_hex(8)}")
     yield made
     copy.admin.send("DELETE", copy.path(task=made.name))
     unheld: Object = {"metadata": {"finalizers": []}}

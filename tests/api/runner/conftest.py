@@ -137,7 +137,7 @@ class MakeJob(Protocol):
 @pytest.fixture
 def make_job(tmp_path: Path, model: ScriptedModel, tool_server: ToolServer) -> MakeJob:
     def make() -> Job:
-        name = f"job-{secrets.token_hex(4)}"
+        name = f"job-{secrets.token_hex(8)}"
         folder = tmp_path / name
         folder.mkdir()
         job = Job(name=name, folder=folder, model=model, tools=tool_server)

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.e2e.harness.wait import PATIENCE_SECONDS
+
 COMMAND = """
 cd {folder}; read -r arguments; {keyed}
 [ "$2" = before ] && rm book-dies && kill -9 $PPID && exit 1
@@ -63,7 +65,7 @@ class Account:
         if self.dies != when:
             return False
         self.dies = ""
-        assert self.known.wait(timeout=20)
+        assert self.known.wait(timeout=PATIENCE_SECONDS)
         os.kill(self.pid, signal.SIGKILL)
         return True
 
@@ -81,7 +83,7 @@ class EffectServer:
                 number = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["number"]
                 key = self.headers["Idempotency-Key"]
                 account.under_way = True
-                assert account.waits.wait(timeout=20)
+                assert account.waits.wait(timeout=PATIENCE_SECONDS)
                 if account.kill("before"):
                     return
                 if not (account.keyed and key in account.effects):

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests.e2e.harness.wait import PATIENCE_SECONDS
+
 _HOP: Final = frozenset({"connection", "content-length", "host", "proxy-connection", "transfer-encoding"})
 
 
@@ -30,7 +32,7 @@ class RecordingProxy:
     def __init__(self, *, hosts: Mapping[str, str]) -> None:
         self.passed: list[Passed] = []
         passed = self.passed
-        http = httpx.Client(timeout=20, trust_env=False)
+        http = httpx.Client(timeout=PATIENCE_SECONDS, trust_env=False)
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.e2e.harness.wait import PATIENCE_SECONDS
+
 CTRL_C: Final = b"\x03"
 _TAKE_TERMINAL: Final = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
@@ -40,12 +42,12 @@ class Terminal:
     @property
     def shown(self) -> str:
         """All that was written to the terminal so far, control sequences included."""
-        return bytes(self._shown).decode()
+        return bytes(self._shown).decode(errors="replace")  # a character may have come in part
 
     def press(self, keys: bytes) -> None:
         os.write(self._keys, keys)
 
-    def end(self, *, seconds: float = 60) -> int:
+    def end(self, *, seconds: float = PATIENCE_SECONDS) -> int:
         """Wait for the program and what it has still to show; its exit code, negative for a signal."""
         try:
             code = self._process.wait(timeout=seconds)

@@ -32,6 +32,7 @@ from agenttask.contract import (
 from tests.api.runner.conftest import ANSWER, STEPS, Job, MakeJob
 from tests.api.waiting import until
 from tests.cluster.environment import Environment
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 
 KEY = "sk-very-secret"
 NO_TERMINATION = Termination(contract=CONTRACT, outcome=Outcome.INTERNAL, reason="", message="", attempt=0)
@@ -91,7 +92,7 @@ class Pod:
         )  # fmt: skip
 
     def end(self, process: subprocess.Popen[str], *, attempt: int) -> Ended:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
         termination = self.job.folder / f"attempt-{attempt}" / "termination"
         raw = termination.read_bytes() if termination.exists() else b""
         assert raw or process.returncode < 0, err

@@ -18,6 +18,8 @@ from agenttask.agent.state import Call
 from agenttask.agent.tools import Toolbox, idempotency_key
 from agenttask.contract import RESULT_BYTES, Tool
 
+from tests.e2e.harness.wait import PATIENCE_SECONDS
+
 INHERITED = {
     **os.environ,
     "GREETING": "hello",
@@ -85,7 +87,7 @@ async def test_a_long_output_is_cut_and_says_so_and_the_command_still_ends_well(
 
 async def test_a_command_that_prints_a_gigabyte_takes_no_memory_for_it_and_the_model_gets_the_beginning() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = await run("head", "-c", str(2**30), "/dev/zero", seconds=60)
+    result = await run("head", "-c", str(2**30), "/dev/zero", seconds=600)
     assert result.ok
     assert result.text.endswith(f"[cut: the first {RESULT_BYTES} of {2**30} bytes]")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024, "kilobytes"
@@ -100,17 +102,29 @@ async def test_a_command_that_does_not_read_its_arguments_is_fine() -> None:
     assert await run("echo", "done", arguments=f'{{"a": "{"x" * 1_000_000}"}}') == ToolResult(text="done\n", ok=True)
 
 
+def two_processes(pids: Path) -> tuple[str, str, str]:
+    """A command that never ends, and the file in which its processes are named."""
+    return shell(f"sleep 3600 & echo $! > {pids}; echo $$ >> {pids}; wait")
+
+
+def both_began(pids: Path) -> bool:
+    return pids.exists() and len(pids.read_text().split()) == 2
+
+
 async def test_a_timeout_kills_the_whole_group(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    result = await run(*shell(f"sleep 100 & echo $! > {pids}; echo $$ >> {pids}; wait"), seconds=1)
-    assert result == ToolResult(text="error: no result within 1 s", ok=False)
+    seconds = 0
+    while not both_began(pids):  # a second is not always enough for that
+        seconds += 1
+        result = await run(*two_processes(pids), seconds=seconds)
+        assert result == ToolResult(text=f"error: no result within {seconds} s", ok=False)
     await none_alive(pids)
 
 
 async def test_being_cancelled_kills_the_whole_group(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    task = asyncio.create_task(run(*shell(f"sleep 100 & echo $! > {pids}; echo $$ >> {pids}; wait")))
-    await until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    task = asyncio.create_task(run(*two_processes(pids), seconds=600))
+    await until(lambda: both_began(pids))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -122,7 +136,7 @@ async def test_what_a_command_leaves_behind_is_killed_and_does_not_hold_its_resu
 ) -> None:
     monkeypatch.setattr(command, "DRAIN_SECONDS", 3600)
     pids = tmp_path / "pids"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         result = await run(*shell(f"sleep 3600 & echo $! > {pids}; echo done"))
     assert result == ToolResult(text="done\n", ok=True)
     await none_alive(pids)
@@ -138,7 +152,8 @@ def as_process_one() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("as_process_one")
-async def test_process_1_reaps_what_a_command_leaves_behind(tmp_path: Path) -> None:
+async def test_process_1_reaps_what_a_command_leaves_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "REAP_TRIES", 100_000)
     pids = tmp_path / "pids"
     await run(*shell(f"sleep 100 & echo $! > {pids}; echo done"))
     assert not exists(pids)
@@ -146,9 +161,10 @@ async def test_process_1_reaps_what_a_command_leaves_behind(tmp_path: Path) -> N
 
 async def test_a_process_that_left_the_group_with_the_pipe_delays_the_result_by_a_second_only(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
+    leaves = f"setsid sh -c 'echo $$ > {pids}; exec sleep 3600' & until [ -s {pids} ]; do sleep 0.05; done; echo done"
     try:
-        async with asyncio.timeout(60):
-            result = await run(*shell(f"setsid sh -c 'echo $$ > {pids}; exec sleep 3600' & sleep 0.3; echo done"))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            result = await run(*shell(leaves))
         assert result == ToolResult(text="done\n", ok=True)
     finally:
         os.kill(int(pids.read_text()), 9)
@@ -160,7 +176,7 @@ async def none_alive(pids: Path) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():  # noqa: ASYNC110 - the condition is another process's doing
             await asyncio.sleep(0.01)
 

@@ -72,7 +72,7 @@ def on_s3(cluster: object, make_job: MakeJob) -> OnS3:
     """A run of twelve steps that is over."""
     server = Environment.read()
     assert server is not None
-    original = adopt(make_job(), server=server, prefix=f"forks-{secrets.token_hex(4)}")
+    original = adopt(make_job(), server=server, prefix=f"forks-{secrets.token_hex(8)}")
     original.write()
     assert original.run() == 0
     return original

@@ -101,7 +101,7 @@ class Chain:
 
 @pytest.fixture
 def chain(tmp_path: Path, proxy: RecordingProxy) -> Chain:
-    first, second, third = (f"m-{secrets.token_hex(4)}" for _ in range(3))
+    first, second, third = (f"m-{secrets.token_hex(8)}" for _ in range(3))
     return Chain(first=first, second=second, third=third, folder=tmp_path, proxy=proxy)
 
 

@@ -21,7 +21,7 @@ async def test_the_certificates_beside_an_endpoint_vouch_for_it_and_for_no_other
     model: ScriptedModel, tool_server: ToolServer, tmp_path: Path
 ) -> None:
     authority = Authority(tmp_path)
-    name = f"m-{secrets.token_hex(4)}"
+    name = f"m-{secrets.token_hex(8)}"
     async with relay(model.base_url, tls=authority.certify().context()) as behind_tls:
         at = behind_tls.endpoint
         own = Model(base_url=at, name=name, price=PRICE, max_retries=0)

@@ -61,7 +61,7 @@ async def test_usage_is_the_sum_over_distinct_calls_and_lost_calls_are_shown_apa
 async def test_what_a_gateway_says_it_charged_is_what_a_call_cost(
     model: ScriptedModel, tool_server: ToolServer
 ) -> None:
-    name = f"m-{secrets.token_hex(4)}"
+    name = f"m-{secrets.token_hex(8)}"
     gateway = Model(base_url=model.base_url.replace("/v1", "/api/v1"), name=name)
     task = ModelTask(name=name, model=gateway, scripted=model, tools=tool_server, turns=2)
     usage = {

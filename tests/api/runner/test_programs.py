@@ -18,6 +18,7 @@ from agenttask.contract import CONTRACT, Assignment, Checkpoint, Exit, Location,
 
 from tests.api.waiting import until
 from tests.cluster.environment import Environment
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 
 AGENTTASK = Path(sys.executable).with_name("agenttask")
 
@@ -84,7 +85,7 @@ class Pods:
         return process
 
     def end(self, process: subprocess.Popen[str], attempt: int) -> Ended:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
         termination = self.folder / str(attempt) / "termination"
         raw = termination.read_bytes() if termination.exists() else None
         said = msgspec.json.decode(raw, type=Termination) if raw is not None else None
@@ -395,7 +396,7 @@ def test_the_same_manifest_runs_without_a_cluster_and_ctrl_c_keeps_its_folder(po
         pods.begun.append(process)
         pods.wait_for("ready")
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == Exit.STOPPED
     again = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert (again.returncode, again.stdout) == (0, "kept by Ctrl-C\n")

@@ -19,6 +19,7 @@ from kubernetes.client import Configuration
 from kubernetes.config import load_kube_config
 
 from tests.api.client import Client
+from tests.api.waiting import until
 from tests.cluster.environment import Environment
 
 START: tuple[Event, ...] = (Claimed(attempt=1), Started(prompt="p"))
@@ -60,7 +61,8 @@ class Task:
         self.path = f"/apis/agenttask.dev/v1alpha1/namespaces/{namespace}/agenttasks"
         self.api = KubernetesStatus(server=configuration.host, token_dir=token_dir, namespace=namespace, name="task")
         (token_dir / "ca.crt").write_bytes(Path(configuration.ssl_ca_cert).read_bytes())
-        (token_dir / "token").write_text(self._token(namespace))
+        token = self._token(namespace)
+        (token_dir / "token").write_text(token)
         self.admin.must(
             "POST",
             self.path,
@@ -71,6 +73,8 @@ class Task:
                 "spec": {"prompt": "p", "suspend": True},
             },
         )
+        bearer = self.admin.with_token(token)
+        until("the token may do anything", lambda: bearer.send("GET", f"{self.path}/task").accepted)
 
     def _token(self, namespace: str) -> str:
         core = f"/api/v1/namespaces/{namespace}/serviceaccounts"

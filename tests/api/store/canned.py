@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.e2e.harness.wait import PATIENCE_SECONDS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -53,7 +55,7 @@ def canned(answer: Answer, *, tls: ssl.SSLContext | None = None) -> Iterator[Can
             state.requests.append((self.command, headers, self.rfile.read(length)))
             self.close_connection = True
             if state.answer.hang:
-                state.released.wait(timeout=30)
+                state.released.wait(timeout=PATIENCE_SECONDS)
                 return
             self.send_response(state.answer.status)
             self.send_header("Content-Length", str(len(state.answer.body)))

@@ -95,7 +95,7 @@ def moto_server() -> Iterator[str]:
 @pytest.fixture
 def moto(moto_server: str, keys: None) -> Server:
     """moto's S3, with a bucket of its own."""
-    server = Server(endpoint=moto_server, region="us-east-1", bucket=f"bucket-{secrets.token_hex(4)}")
+    server = Server(endpoint=moto_server, region="us-east-1", bucket=f"bucket-{secrets.token_hex(8)}")
     client = server.store()._client.result()
     client.create_bucket(Bucket=server.bucket)
     return server

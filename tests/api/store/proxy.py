@@ -88,6 +88,8 @@ class Proxy:
         address = urlsplit(target)
         assert address.hostname is not None
         self.plan = plan
+        self.held_seconds = HELD_SECONDS
+        """How long a request waits to be overtaken."""
         self.endpoint = ""
         self.befallen: list[Misfortune] = []
         self._http = address.scheme == "http"
@@ -161,7 +163,7 @@ class Proxy:
             self._overtaken.clear()
             self.holding.set()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._overtaken.wait(), HELD_SECONDS)
+                await asyncio.wait_for(self._overtaken.wait(), self.held_seconds)
         answer = await self._exchange(request, from_server, to_server)
         if misfortune is not Misfortune.REORDER:
             self._overtaken.set()

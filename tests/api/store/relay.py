@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
 from urllib.parse import urlsplit
 
+from tests.e2e.harness.wait import PATIENCE_SECONDS
+
 
 class Wire(Enum):
     """What becomes of a connection."""
@@ -102,5 +104,5 @@ async def relay(target: str, *, tls: ssl.SSLContext | None = None) -> AsyncItera
     finally:
         server.close()
         wire.drop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await wire.idle.wait()

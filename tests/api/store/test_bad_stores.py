@@ -31,6 +31,7 @@ from tests.api.store.canned import Answer
 from tests.api.store.conftest import Server, sign_in
 from tests.api.store.proxy import Misfortune, Proxy
 from tests.api.store.trying import Refusal, refusal_of
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 
 VALKEY: Final = servers.valkey_program()
 
@@ -138,7 +139,7 @@ async def without_a_right(site: Site) -> Refusal | None:
 
 def _elsewhere(place: Location, *before: str) -> Refusal | None:
     command = [*before, sys.executable, "-m", "tests.api.store.trying", msgspec.json.encode(place).decode()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     return None if said is None else Refusal(**said)

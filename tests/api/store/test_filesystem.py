@@ -21,6 +21,8 @@ from agenttask.store import filesystem
 from agenttask.store.filesystem import FilesystemStore
 from agenttask.store.source import of_bytes
 
+from tests.e2e.harness.wait import PATIENCE_SECONDS
+
 
 async def test_a_folder_that_vanished_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
     store = FilesystemStore(root=tmp_path / "store")
@@ -180,7 +182,8 @@ async def test_a_log_knows_its_record_by_reading_when_a_sync_failed_behind_the_l
 @pytest.fixture
 def left_behind(tmp_path: Path) -> str:
     """The name of what a writer left that was killed when it was about to link its file."""
-    writer = subprocess.run([sys.executable, "-m", "tests.api.store.dying_writer", tmp_path], check=False, timeout=60)
+    command = [sys.executable, "-m", "tests.api.store.dying_writer", str(tmp_path)]
+    writer = subprocess.run(command, check=False, timeout=PATIENCE_SECONDS)
     assert writer.returncode == -signal.SIGKILL
     (left,) = names_in(tmp_path / "a" / "log")
     return left

@@ -35,7 +35,7 @@ class Seen:
 
 def run(what: str, where: Location, *, module: str = "large_value", megabytes: int = MEGABYTES) -> Seen:
     words = [sys.executable, "-m", f"tests.api.store.{module}", what, msgspec.json.encode(where).decode()]
-    done = subprocess.run([*words, str(megabytes)], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([*words, str(megabytes)], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return Seen(**json.loads(done.stdout))
 

@@ -13,6 +13,7 @@ from agenttask.store import Store
 
 from tests.api.store.conftest import Server
 from tests.api.store.relay import Wire, relay
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 
 
 @pytest.fixture(params=["versitygw", "moto"])
@@ -29,7 +30,7 @@ async def open_log(
     attempt: int,
     pod: str = "pod",
     recorded: Recorded | None = None,
-    seconds: float = 10,
+    seconds: float = PATIENCE_SECONDS,
     policy: Policy = Policy(),  # noqa: B008 - frozen
 ) -> Opened:
     return await Log.open(

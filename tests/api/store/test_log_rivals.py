@@ -23,6 +23,7 @@ from tests.api.store import servers
 from tests.api.store.conftest import REDISES, Server
 from tests.api.store.proxy import HTTP_ONLY, Misfortune, Proxy
 from tests.api.store.reached import before, reached
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 from tests.unit.log.rivals import Rival, Witness
 
 SEED = int(os.environ.get("SEED") or random.randrange(2**32))
@@ -83,7 +84,7 @@ async def play(
             await asyncio.wait(tasks, timeout=0.02)
         if attempt < ATTEMPTS and chance.randrange(3) == 0:
             tasks[-1].cancel()
-    await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), timeout=90)
+    await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), timeout=PATIENCE_SECONDS)
     for task, each in zip(tasks, rivals, strict=True):
         if not task.cancelled():
             task.result()

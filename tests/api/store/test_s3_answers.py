@@ -16,6 +16,7 @@ from agenttask.store.s3 import S3Store
 from tests.api.store.canned import Answer, canned
 from tests.api.store.certificates import Authority
 from tests.api.store.conftest import Server
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.usefixtures("keys")
 
@@ -79,7 +80,8 @@ async def test_a_listing_cut_on_its_way_is_unavailable() -> None:
 async def test_a_server_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "READ_SECONDS", 0.2)
     with canned(Answer(hang=True)) as server, pytest.raises(Unavailable):
-        await asyncio.wait_for(store_at(server.endpoint).put_if_absent("a", b"x", first=False), timeout=60)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await store_at(server.endpoint).put_if_absent("a", b"x", first=False)
 
 
 async def test_nobody_listening_is_unavailable() -> None:

@@ -23,6 +23,7 @@ from tests.api.store import servers
 from tests.api.store.conftest import REDISES, Server
 from tests.api.store.proxy import HTTP_ONLY, Misfortune, Proxy
 from tests.api.store.reached import before, reached
+from tests.e2e.harness.wait import PATIENCE_SECONDS
 
 SEED = int(os.environ.get("SEED") or random.randrange(2**32))
 LARGE = 1 << 30
@@ -133,6 +134,7 @@ async def test_a_put_that_was_overtaken_is_still_only_one_of_two(wire: Wire, fol
     store, other = wire.store(), wire.store()
     await store.put_if_absent(f"{folder}/0", b"x", first=True)
     await other.put_if_absent(f"{folder}/00", b"x", first=False)
+    wire.proxy.held_seconds = PATIENCE_SECONDS
     wire.next(Misfortune.REORDER, what=_put(wire))
     slow = asyncio.create_task(store.put_if_absent(f"{folder}/1", b"slow", first=False))
     await wire.proxy.holding.wait()

@@ -158,7 +158,7 @@ StageT = TypeVar("StageT", bound=ProcessStage)
 @contextmanager
 def own_place(stage: Stage, *, folder: Path, made: type[StageT]) -> Iterator[StageT]:
     """A stage in a namespace in which nobody else has tasks, with a lease of its own there."""
-    admin, home, name = stage.copy.admin, stage.copy.namespace, f"t{secrets.token_hex(3)}"
+    admin, home, name = stage.copy.admin, stage.copy.namespace, f"t{secrets.token_hex(8)}"
     path, lease = f"/api/v1/namespaces/{name}", f"{home}-agenttask-operator"
     admin.must("POST", "/api/v1/namespaces", body={"metadata": {"name": name, "labels": RESTRICTED}})
     try:
