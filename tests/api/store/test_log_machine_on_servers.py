@@ -112,8 +112,6 @@ def test_no_interleaving_of_rivals_on_a_real_server_and_a_bad_wire_breaks_a_prom
     settings = hypothesis.settings(
         max_examples=8,
         stateful_step_count=60,
-        deadline=None,
-        database=None,
         phases=[hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )

@@ -86,7 +86,7 @@ async def play(turns: list[Turn]) -> None:
 
 
 @hypothesis.seed(SEED)
-@hypothesis.settings(max_examples=300, deadline=None, database=None, print_blob=True)
+@hypothesis.settings(max_examples=300)
 @hypothesis.given(TURNS)
 def test_whatever_is_damaged_nothing_is_made_up_and_nothing_is_lost_silently(turns: list[Turn]) -> None:
     hypothesis.note(f"SEED={SEED}")

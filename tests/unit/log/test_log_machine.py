@@ -57,9 +57,6 @@ class Rotting(InMemory):
 SETTINGS: Final = hypothesis.settings(
     max_examples=40,
     stateful_step_count=60,
-    deadline=None,
-    database=None,
-    print_blob=True,
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 

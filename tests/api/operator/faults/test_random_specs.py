@@ -47,7 +47,7 @@ class Trial:
         """A task with the first spec, edited to the second and back."""
         copy = self._stage.copy
         async with self.operator() as operators:
-            name = f"s{secrets.token_hex(4)}"
+            name = f"s{secrets.token_hex(8)}"
             life = Life(
                 copy=copy,
                 cluster=None,  # type: ignore[arg-type]
@@ -111,9 +111,7 @@ def trial(stage: Stage) -> Trial:
 @given(first=specs(SCHEMA), second=specs(SCHEMA))
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=not os.environ.get("DEEP"),
-    database=None,
     suppress_health_check=list(HealthCheck),
 )
 def test_random_specs_end_in_a_clear_condition_and_edits_there_and_back_converge(
