@@ -111,7 +111,7 @@ class Rivalry(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.open()
-        self.witness = Witness(prefix=f"ns/task/{secrets.token_hex(4)}")
+        self.witness = Witness(prefix=f"ns/task/{secrets.token_hex(8)}")
         self.rivals: list[Gated] = []
         self.attempt = 0
         self.next_attempt()

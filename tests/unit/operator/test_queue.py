@@ -195,7 +195,7 @@ async def test_a_closed_queue_hands_out_nothing_and_wakes_all_who_wait(queue: Qu
     queue.close()
     queue.add("too late")
     queue.done("in hand")
-    ended = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), timeout=5)
+    ended = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), timeout=60)
     assert [type(one) for one in ended] == [QueueClosed] * 3
     with pytest.raises(QueueClosed):
         await queue.get()

@@ -64,7 +64,7 @@ async def test_a_silent_watch_is_found_a_full_pause_after_taking_over_and_not_be
     monkeypatch.setattr(operator, "_health", turns)
     loop = asyncio.create_task(operator._resync())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await turns.found.get(), "the first listing expects nothing"
             monkeypatch.setattr(operator, "_resync_seconds", 0.0)
             operator._take_over()
@@ -136,7 +136,7 @@ async def test_on_sigterm_it_finishes_the_key_in_hand_and_takes_no_other(monkeyp
     operator._queue.add(first)
     operator._queue.add(second)
     running = asyncio.create_task(operator.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await begun.wait()
         os.kill(os.getpid(), signal.SIGTERM)
         while not operator.standing_by:  # noqa: ASYNC110 - nobody tells

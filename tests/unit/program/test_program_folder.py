@@ -20,7 +20,7 @@ from agenttask.program import folder as module
 from agenttask.program.folder import INLINE_BYTES, INLINE_TOTAL, Folder, Look, clear, put_back
 
 LATER = 2**62
-"""A time by which every change has settled."""
+"""A time by which every change has settled: true if `tick` comes before the next."""
 
 
 class Contents:
@@ -168,12 +168,22 @@ def flattened(path: Path) -> None:
     path.write_text("flat")
 
 
+def tick(root: Path) -> None:
+    """Let the file system's clock move on, which on some kernels takes milliseconds: the next change has a new time."""
+    hand = root.with_name("hand")
+    hand.touch()
+    before = hand.stat().st_ctime_ns
+    while hand.stat().st_ctime_ns == before:
+        hand.touch()
+
+
 @pytest.mark.parametrize("settled", [0, LATER], ids=["just written", "long since"])
 @pytest.mark.parametrize("sentence", CHANGES)
 async def test_what_differs_is_stored_and_nothing_else(kept: Kept, sentence: str, settled: int) -> None:
     furnish(kept.root)
     await kept.store(now_ns=settled)
     change, want = CHANGES[sentence]
+    tick(kept.root)
     change(kept.root)
     look = await kept.store(now_ns=settled)
     assert ({item.path for item in look.changed}, set(look.gone)) == want
@@ -197,6 +207,7 @@ async def test_a_file_that_has_just_been_written_is_read_again(kept: Kept) -> No
 async def test_what_was_looked_at_and_not_stored_is_stored_the_next_time(kept: Kept) -> None:
     (kept.root / "file").write_text("one")
     await kept.store(now_ns=LATER)
+    tick(kept.root)
     (kept.root / "file").write_text("two")
     await kept.look(now_ns=LATER)
     look = await kept.look(now_ns=LATER)
