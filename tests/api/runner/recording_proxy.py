@@ -32,7 +32,9 @@ class RecordingProxy:
     def __init__(self, *, hosts: Mapping[str, str]) -> None:
         self.passed: list[Passed] = []
         passed = self.passed
-        http = httpx.Client(timeout=PATIENCE_SECONDS, trust_env=False)
+        # Several threads ask, and servers close a connection that is idle for as long as this one would keep it.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        http = httpx.Client(timeout=PATIENCE_SECONDS, limits=limits, trust_env=False)
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
