@@ -95,6 +95,11 @@ def parse(task: dict[str, Any], *, source: str, others: Sequence[Any] = ()) -> M
     """The task a decoded manifest describes. Raises `SpecInvalid`, naming all that is wrong."""
     if found := wrong(task):
         raise SpecInvalid(f"{source}: {'; '.join(found)}")
+    return read(task, source=source, others=others)
+
+
+def read(task: dict[str, Any], *, source: str, others: Sequence[Any] = ()) -> Manifest:
+    """The task of a manifest with which nothing is `wrong`. Raises `SpecInvalid` for fields that do not go together."""
     metadata, raw = task["metadata"], task["spec"]
     try:
         spec = msgspec.convert(raw, TaskSpec)

@@ -26,7 +26,7 @@ from agenttask.clock import SystemClock
 from agenttask.contract import Agent, Endpoint, TaskSpec, endpoints_of, memory_flaw, secrets_of
 from agenttask.errors import AgentTaskError, SpecInvalid
 from agenttask.local import code_of, with_model
-from agenttask.manifest import Manifest, find, parse, spec_schema, wrong
+from agenttask.manifest import Manifest, find, read, spec_schema, wrong
 from agenttask.model.endpoint import Deadlines, ModelEndpoint
 from agenttask.model.failures import ModelError
 from agenttask.preconditions import check_options
@@ -57,7 +57,7 @@ async def _problems(path: Path, *, connect: bool, environment: Mapping[str, str]
         task, documents = find(path)
         if refused := wrong(task):
             return refused
-        manifest = parse(task, source=str(path), others=documents)
+        manifest = read(task, source=str(path), others=documents)
         if refused := _refused(task):
             return refused
     except SpecInvalid as error:

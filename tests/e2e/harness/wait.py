@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
+
+from tests.cluster import shell
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.05
-PATIENCE_SECONDS = 180.0
-"""Tells what hangs from what is slow: several times what anything takes on a machine that is slow."""
+PATIENCE_SECONDS: Final = shell.PATIENCE_SECONDS
+"""That of the cluster's own waits."""
 
 
 def until(

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
@@ -55,25 +56,34 @@ class Turns(Health):
         self.found.put_nowait(self.silent is None)
 
 
-async def test_a_silent_watch_is_found_a_full_pause_after_taking_over_and_not_before(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@asynccontextmanager
+async def resyncing(
+    cluster: Unwatched, *, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[main.Operator, Turns]]:
+    """An operator of which only the resync loop runs."""
     config = Settings(runner=Runner(image="r:1"))
-    operator = main.Operator(cluster=cast(Cluster, Unwatched()), config=config, identity="me", namespace="here")
+    operator = main.Operator(cluster=cast(Cluster, cluster), config=config, identity="me", namespace="here")
     turns = Turns()
     monkeypatch.setattr(operator, "_health", turns)
     loop = asyncio.create_task(operator._resync())
     try:
         async with asyncio.timeout(60):
-            assert await turns.found.get(), "the first listing expects nothing"
-            monkeypatch.setattr(operator, "_resync_seconds", 0.0)
-            operator._take_over()
-            assert await turns.found.get(), "at once, the watches had no time"
-            assert not await turns.found.get(), "a pause later, they had"
+            yield operator, turns
     finally:
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
         await operator._stand_down()
+
+
+async def test_a_silent_watch_is_found_a_full_pause_after_taking_over_and_not_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with resyncing(Unwatched(), monkeypatch=monkeypatch) as (operator, turns):
+        assert await turns.found.get(), "the first listing expects nothing"
+        monkeypatch.setattr(operator, "_resync_seconds", 0.0)
+        operator._take_over()
+        assert await turns.found.get(), "at once, the watches had no time"
+        assert not await turns.found.get(), "a pause later, they had"
 
 
 async def test_what_the_watches_list_first_waits_until_a_leader_has_judged_all_there_is(
@@ -87,25 +97,16 @@ async def test_what_the_watches_list_first_waits_until_a_leader_has_judged_all_t
             async for one in super().tasks():
                 yield one
 
-    config = Settings(runner=Runner(image="r:1"))
-    operator = main.Operator(cluster=cast(Cluster, Handover()), config=config, identity="me", namespace="here")
-    turns = Turns()
-    monkeypatch.setattr(operator, "_health", turns)
-    loop = asyncio.create_task(operator._resync())
-    try:
-        async with asyncio.timeout(5):
-            await turns.found.get()
-            operator._inbox.task(kind=None, raw=raw_task("unlisted"))
-            assert len(operator._queue) == 0, "a standby's listing has judged nothing"
-            operator._due.set()
-            await turns.found.get()
-            assert {await operator._queue.get() for _ in range(2)} == {
-                Key("agents", "triage"),
-                Key("agents", "unlisted"),
-            }
-    finally:
-        loop.cancel()
-        await asyncio.gather(loop, return_exceptions=True)
+    async with resyncing(Handover(), monkeypatch=monkeypatch) as (operator, turns):
+        await turns.found.get()
+        operator._inbox.task(kind=None, raw=raw_task("unlisted"))
+        assert len(operator._queue) == 0, "a standby's listing has judged nothing"
+        operator._due.set()
+        await turns.found.get()
+        assert {await operator._queue.get() for _ in range(2)} == {
+            Key("agents", "triage"),
+            Key("agents", "unlisted"),
+        }
 
 
 async def test_on_sigterm_it_finishes_the_key_in_hand_and_takes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
